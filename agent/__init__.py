@@ -1,0 +1,1 @@
+"""What runs on the concentrator: from the meters' serial lines to sealed batches."""

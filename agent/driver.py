@@ -1,0 +1,74 @@
+"""What the agent asks of every meter, whichever protocol it speaks.
+
+A driver answers within its own deadline or raises a `ReadError`; it never
+returns a value that it is not sure of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class ReadError(Exception):
+    """A meter could not be read; the message says which, how and what to do."""
+
+
+class MeterSilent(ReadError):
+    """No acceptable answer came before the deadline."""
+
+
+class MeterRefused(ReadError):
+    """The meter answered, and the answer was a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one meter showed at one instant; None where the meter has no such value.
+
+    Registers are the meter's cumulative counters. `at_utc_ms` is the middle
+    of the transaction that read the registers.
+    """
+
+    at_utc_ms: int
+    import_wh: int | None = None
+    export_wh: int | None = None
+    import_varh: int | None = None
+    voltage_dv: int | None = None
+    current_ca: int | None = None
+    power_w: int | None = None
+    serial: str | None = None
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """One row of a meter's load profile: counters at `end_utc_s`, gauges of the interval before."""
+
+    end_utc_s: int
+    import_wh: int | None = None
+    export_wh: int | None = None
+    import_varh: int | None = None
+    voltage_dv: int | None = None
+    current_ca: int | None = None
+    flags: int = 0
+
+
+class Driver(Protocol):
+    """One meter on one line. Used by the line's own thread only."""
+
+    @property
+    def keeps_profile(self) -> bool:
+        """Whether `profile` can be asked."""
+        ...
+
+    def sample(self) -> Sample:
+        """Read registers and gauges now; raises ReadError."""
+        ...
+
+    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
+        """Rows whose end lies in [first, last], oldest first; raises ReadError.
+
+        An interval that the meter did not record is absent from the list.
+        """
+        ...

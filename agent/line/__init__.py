@@ -1,0 +1,1 @@
+"""The serial line itself: opening, timing, silence. Knows no protocol."""

@@ -1,0 +1,1 @@
+"""What runs at the utility: from sealed batches to readings, map and asset records."""

@@ -1,0 +1,1 @@
+"""The bench: simulated meters on real serial lines, towns, faults, demo and soak."""

@@ -1,0 +1,1 @@
+"""Simulated meters: a responder per protocol over what a meter shows."""

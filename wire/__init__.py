@@ -1,0 +1,1 @@
+"""The contract between agent and central: what a reading is and how it travels."""
