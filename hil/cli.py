@@ -1,0 +1,61 @@
+"""`loadscape-hil`: the bench from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of the bench; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="loadscape-hil",
+        description="The bench: simulated meters on real serial lines, the demo, benches, soak.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    from hil.demo.options import add_demo_options
+
+    add_demo_options(
+        commands.add_parser("demo", help="run the whole chain on this machine, with a map")
+    )
+
+    bench = commands.add_parser("bench", help="print figures beside their limits and peers")
+    bench.add_argument("part", nargs="?", help="chain; none means all parts")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+
+    soak = commands.add_parser("soak", help="run the chain for long, with faults; count the rows")
+    soak.add_argument("--minutes", type=float, default=60.0, help="real minutes (default 60)")
+    soak.add_argument("--speed", type=float, default=240.0, help="clock speed (default 240)")
+    soak.add_argument("--seed", type=int, default=1, help="seed of the faults (default 1)")
+
+    meters = commands.add_parser("meters", help="host simulated meters on serial lines")
+    meters.add_argument("--plan", type=Path, required=True, help="what to host (JSON)")
+
+    options = parser.parse_args(arguments)
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "demo":
+        from hil.demo.run import run_demo
+
+        return run_demo(options)
+    if options.command == "bench":
+        from hil.bench.run import run_bench
+
+        return run_bench(options.part, options.json)
+    if options.command == "soak":
+        from hil.soak import run_soak
+
+        return run_soak(options.minutes, options.speed, options.seed)
+    from hil.host import host
+
+    host(options.plan)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Hosts simulated meters: one process, one loop, many serial lines.
+
+Reads a plan (JSON) that says which transformers' meters of which town, where
+the links to the lines go and which clock is shown. What a meter without a
+load profile shows to a reader is noted in a file of its own, so that a test
+can compare what was stored with what was shown.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from hil.line.pty import LineLoop, PtyLine
+from hil.line.responder import Responder
+from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.modbus import ModbusBus, ModbusMeter
+from hil.meters.shown import Registers, Shown
+from hil.town import Meter, load_town
+from wire.clock import SharedClock
+
+LLS_PASSWORD = b"loadscape"
+"""Low-level password of every simulated DLMS meter."""
+
+BAUD = {"modbus": 19200, "dlms": 9600}
+
+
+def host(plan_file: Path) -> None:
+    """Serve the lines of the plan until SIGTERM or SIGINT."""
+    plan: dict[str, Any] = json.loads(plan_file.read_text())
+    clock = SharedClock(Path(plan["clock_file"]))
+    town = load_town(plan["town"], origin_utc_s=plan["origin_utc_s"])
+    wanted = set(plan["meters"])
+    lines: list[PtyLine] = []
+    for transformer in plan["transformers"]:
+        shown = town.shown(transformer)
+        reads = (Path(plan["reads"]) / f"{transformer}.jsonl").open("a", buffering=1)
+        meters = [m for m in town.meters if m.transformer == transformer and m.id in wanted]
+        for name in sorted({meter.line for meter in meters}):
+            on_line = [meter for meter in meters if meter.line == name]
+            protocol = on_line[0].protocol
+            lines.append(
+                PtyLine(
+                    Path(plan["lines"]) / f"{transformer}-{name}",
+                    _bus(protocol, on_line, shown, clock, reads),
+                    baud=BAUD[protocol],
+                    paced=plan["paced"],
+                )
+            )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    LineLoop(lines).run(stop)
+
+
+def _bus(
+    protocol: str,
+    meters: list[Meter],
+    shown: Mapping[str, Shown],
+    clock: SharedClock,
+    reads: TextIO,
+) -> Responder:
+    if protocol == "modbus":
+        return ModbusBus(
+            {int(m.address): ModbusMeter(m.model, shown[m.id]) for m in meters},
+            clock,
+            on_read=_note_reads(reads),
+        )
+    return DlmsBus(
+        {m.address: DlmsMeter(shown[m.id], password=LLS_PASSWORD) for m in meters}, clock
+    )
+
+
+def _note_reads(reads: TextIO) -> Callable[[str, float, Registers], None]:
+    def note(serial: str, at_utc_s: float, registers: Registers) -> None:
+        reads.write(
+            json.dumps(
+                [
+                    serial,
+                    at_utc_s,
+                    registers.import_wh,
+                    registers.export_wh,
+                    registers.import_varh,
+                ]
+            )
+            + "\n"
+        )
+
+    return note
