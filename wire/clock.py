@@ -105,7 +105,7 @@ class SharedClock:
 
 
 def set_shared_clock(path: Path, utc_s: float, speed: float) -> None:
-    """Let every `SharedClock` on `path` show `utc_s` now and run `speed` times as fast as real time."""
+    """Let every `SharedClock` on `path` show `utc_s` now and run `speed` times real time."""
     fields = {"anchor_monotonic_s": time.monotonic(), "anchor_utc_s": utc_s, "speed": speed}
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(fields))

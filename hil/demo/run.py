@@ -26,7 +26,7 @@ _MARK = ".loadscape-demo"
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Run the demo until Ctrl-C; returns the exit status (0 well, 1 a part failed, 2 bad options)."""
+    """Run the demo until Ctrl-C; returns 0 when all was well, 1: a part failed, 2: bad options."""
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

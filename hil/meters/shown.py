@@ -49,5 +49,5 @@ class Shown(Protocol):
     def gauges(self, at_utc_s: float) -> Gauges: ...
 
     def recorded(self, first_end_utc_s: int, last_end_utc_s: int) -> Sequence[Recorded]:
-        """Profile rows with ends in [first, last], oldest first; none older than the meter keeps."""
+        """Profile rows with ends in [first, last], oldest first, as far back as it keeps them."""
         ...

@@ -143,9 +143,7 @@ class Installation:
             self.processes.start(
                 f"meters-{host}", [*_module("hil.cli"), "meters", "--plan", str(plan)]
             )
-        lines = {
-            self.layout.line(meter.transformer, meter.line) for meter in self.town.meters
-        }
+        lines = {self.layout.line(meter.transformer, meter.line) for meter in self.town.meters}
         self._wait_for(lambda: all(link.exists() for link in lines), "the meters", 120.0)
 
     def _meter_plan(self, host: int, hosts: int) -> dict[str, Any]:
@@ -167,9 +165,7 @@ class Installation:
 
     def start_agent(self, device: str) -> None:
         config = str(self.layout.agent_config(device))
-        self.processes.start(
-            f"agent-{device}", [*_module("agent.cli"), "run", "--config", config]
-        )
+        self.processes.start(f"agent-{device}", [*_module("agent.cli"), "run", "--config", config])
 
     def stop(self) -> None:
         """Stop everything that was started."""
