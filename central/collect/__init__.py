@@ -1,0 +1,1 @@
+"""Takes sealed batches from the broker into the journal and answers with receipts."""

@@ -1,0 +1,187 @@
+"""Where each key of a tenant lies, and who reads it.
+
+    root/        root.seed, root.pub        offline; signs keysets
+    authority/   ca.key, ca.crt, ca.crl     offline; ca.crt and ca.crl also at the broker
+    broker/      tls.key, tls.crt           the broker
+    collector/   tls.key, tls.crt, receipt.seed, receipt.pub
+    epoch/       KID.key, KID.json          the loader alone
+    keyset.cose, devices.json               public
+
+The collector can run from a copy without `root`, `authority` and `epoch`; the
+loader from a copy of `epoch` alone. Seeds and keys are hex, mode 0600.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ED25519_ALG = -19
+"""COSE algorithm of the sign keys made here (RFC 9864)."""
+
+
+class KeysError(Exception):
+    """The key directory lacks something or holds something unexpected."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledDevice:
+    """One sign key that central accepts (or no longer: `active` false)."""
+
+    device: str
+    cn: str
+    kid: bytes
+    public: bytes
+    alg: int
+    active: bool
+    certificate_serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """The files below one key directory."""
+
+    directory: Path
+
+    @property
+    def root_seed(self) -> Path:
+        return self.directory / "root" / "root.seed"
+
+    @property
+    def root_public(self) -> Path:
+        return self.directory / "root" / "root.pub"
+
+    @property
+    def authority_key(self) -> Path:
+        return self.directory / "authority" / "ca.key"
+
+    @property
+    def authority_certificate(self) -> Path:
+        return self.directory / "authority" / "ca.crt"
+
+    @property
+    def revocation_list(self) -> Path:
+        return self.directory / "authority" / "ca.crl"
+
+    @property
+    def broker_key(self) -> Path:
+        return self.directory / "broker" / "tls.key"
+
+    @property
+    def broker_certificate(self) -> Path:
+        return self.directory / "broker" / "tls.crt"
+
+    @property
+    def collector_key(self) -> Path:
+        return self.directory / "collector" / "tls.key"
+
+    @property
+    def collector_certificate(self) -> Path:
+        return self.directory / "collector" / "tls.crt"
+
+    @property
+    def receipt_seed(self) -> Path:
+        return self.directory / "collector" / "receipt.seed"
+
+    @property
+    def receipt_public(self) -> Path:
+        return self.directory / "collector" / "receipt.pub"
+
+    @property
+    def epoch_dir(self) -> Path:
+        return self.directory / "epoch"
+
+    @property
+    def keyset(self) -> Path:
+        return self.directory / "keyset.cose"
+
+    @property
+    def devices(self) -> Path:
+        return self.directory / "devices.json"
+
+
+def collector_name(tenant: str) -> str:
+    """The collector's common name; the dot keeps it apart from every device's."""
+    return f"collector.{tenant}"
+
+
+def read_hex(path: Path, length: int) -> bytes:
+    """`length` bytes written as hex; raises KeysError naming file and remedy."""
+    try:
+        value = bytes.fromhex(path.read_text().strip())
+    except FileNotFoundError as error:
+        raise KeysError(f"{path}: not there; make it with loadscape-central keys init") from error
+    except ValueError as error:
+        raise KeysError(f"{path}: expected {length} bytes as hex, found something else") from error
+    if len(value) != length:
+        raise KeysError(f"{path}: expected {length} bytes as hex, found {len(value)} bytes")
+    return value
+
+
+def read_devices(place: KeyPlace) -> dict[str, EnrolledDevice]:
+    """All enrolled devices by name; raises KeysError."""
+    try:
+        table = json.loads(place.devices.read_text())
+        return {name: _device(name, fields) for name, fields in table["devices"].items()}
+    except FileNotFoundError as error:
+        raise KeysError(
+            f"{place.devices}: not there; make it with loadscape-central keys init"
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise KeysError(
+            f"{place.devices}: expected the list that `keys device` writes, found something else "
+            f"({error}); restore it from a backup"
+        ) from error
+
+
+def write_devices_json(tenant: str, devices: Mapping[str, EnrolledDevice]) -> bytes:
+    """The text of devices.json."""
+    table = {
+        "tenant": tenant,
+        "devices": {
+            name: {
+                "cn": device.cn,
+                "kid": device.kid.hex(),
+                "public": device.public.hex(),
+                "alg": device.alg,
+                "active": device.active,
+                "certificate_serial": str(device.certificate_serial),
+            }
+            for name, device in sorted(devices.items())
+        },
+    }
+    return (json.dumps(table, indent=1) + "\n").encode()
+
+
+def read_tenant(place: KeyPlace) -> str:
+    """Whose keys these are; raises KeysError."""
+    try:
+        return str(json.loads(place.devices.read_text())["tenant"])
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise KeysError(
+            f"{place.devices}: no tenant there; make the keys with loadscape-central keys init"
+        ) from error
+
+
+def read_epoch_keys(place: KeyPlace) -> dict[bytes, bytes]:
+    """Private epoch keys by kid; only the loader calls this."""
+    return {
+        bytes.fromhex(path.stem): read_hex(path, 32) for path in place.epoch_dir.glob("*.key")
+    }
+
+
+def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
+    alg, active = fields["alg"], fields["active"]
+    if not isinstance(alg, int) or not isinstance(active, bool):
+        raise ValueError(f"device {name!r} has no whole number alg or no true/false active")
+    return EnrolledDevice(
+        device=name,
+        cn=str(fields["cn"]),
+        kid=bytes.fromhex(str(fields["kid"])),
+        public=bytes.fromhex(str(fields["public"])),
+        alg=alg,
+        active=active,
+        certificate_serial=int(str(fields["certificate_serial"])),
+    )

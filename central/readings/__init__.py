@@ -1,0 +1,1 @@
+"""Readings: opened, decoded, kept in the lake, asked through curated SQL."""
