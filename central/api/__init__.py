@@ -1,0 +1,1 @@
+"""The HTTP interface of the internal map: reads aggregates and registry, changes nothing."""

@@ -1,0 +1,1 @@
+"""What is known about each transformer: identity, loading and thermal ageing."""
