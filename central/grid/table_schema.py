@@ -140,7 +140,7 @@ def check_references(
         for row, number in zip(rows, row_numbers, strict=True):
             value = row[position]
             if value is not None and value not in known:
-                reason = f"{value!r} is not a {other_column} in {other_schema.path}"
+                reason = f"no row of {other_schema.path} has the {other_column} {value!r}"
                 problems.append(Problem(table.path, number, column, reason))
     return problems
 
