@@ -1,0 +1,211 @@
+"""One DLMS meter as the agent sees it: a sample now, rows of its load profile for the past.
+
+A fresh association each time, ended by DISC; `session()` keeps one for several
+reads. The first association reads what never changes (scalers and units,
+columns and period of the profile) and the driver keeps it. The serial number
+is read once per association, so that an exchanged meter is seen; what was
+kept of the old meter is then forgotten and read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from agent.dlms.apdu import Attribute, by_range
+from agent.dlms.client import Client
+from agent.dlms.columns import Columns, Scaling, map_columns
+from agent.dlms.errors import AnswerMalformed, LinkLost, MeterDiffers
+from agent.dlms.hdlc import client_address
+from agent.dlms.hdlc import server_address as encode_server_address
+from agent.dlms.meter_time import MeterTime
+from agent.dlms.profile import EXPONENTS, MeterClass, Quantity
+from agent.driver import ProfileRow, Sample
+from agent.line.port import Port
+from wire.clock import Clock
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class DlmsDriver:
+    """Implements `agent.driver.Driver`. Used by the line's own thread only."""
+
+    def __init__(
+        self,
+        port: Port,
+        profile: MeterClass,
+        clock: Clock,
+        *,
+        server_address: str,
+        password: bytes | None = None,
+    ) -> None:
+        """Raises ValueError for an address that does not fit or a missing password."""
+        if profile.needs_password and password is None:
+            raise ValueError(
+                f"meter class {profile.name} associates with a password (LLS) and meter "
+                f"{server_address} has none; set password_file for it"
+            )
+        self._port = port
+        self._class = profile
+        self._clock = clock
+        self._name = f"DLMS meter {server_address} ({profile.name})"
+        self._server = encode_server_address(server_address, profile.address_bytes)
+        self._client_address = client_address(profile.client_sap)
+        self._password = password if profile.needs_password else None
+        self._time = MeterTime(
+            profile.utc_offset_min, inverted_deviation=profile.inverted_deviation
+        )
+        self._client: Client | None = None
+        self._scalings: dict[Attribute, Scaling] = {}
+        self._columns: Columns | None = None
+        self._serial: str | None = None
+
+    @property
+    def keeps_profile(self) -> bool:
+        return True
+
+    @property
+    def serial(self) -> str | None:
+        """Serial number as read in the last association; None before the first."""
+        return self._serial
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps one association for the reads inside; raises ReadError when it does not come up."""
+        if self._client is not None:
+            raise RuntimeError(f"{self._name} already has a session; sessions do not nest")
+        with self._new_client() as client:
+            self._client = client
+            try:
+                self._read_serial(client)
+                yield
+            finally:
+                self._client = None
+
+    def sample(self) -> Sample:
+        return self._associated(self._sample)
+
+    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
+        return self._associated(
+            lambda client: self._profile(client, first_end_utc_s, last_end_utc_s)
+        )
+
+    def _associated(self, read: Callable[[Client], Result]) -> Result:
+        """Reads within the session if there is one, otherwise in an association of its own.
+
+        A link that the meter left in the middle is made anew, once.
+        """
+        if self._client is not None:
+            return read(self._client)
+        try:
+            return self._once(read)
+        except LinkLost as error:
+            log.info("%s: link lost (%s), making a new one", self._name, error)
+            return self._once(read)
+
+    def _once(self, read: Callable[[Client], Result]) -> Result:
+        with self.session():
+            assert self._client is not None
+            return read(self._client)
+
+    def _new_client(self) -> Client:
+        return Client(
+            self._port,
+            self._class.link,
+            client_address=self._client_address,
+            server_address=self._server,
+            password=self._password,
+            name=self._name,
+        )
+
+    def _read_serial(self, client: Client) -> None:
+        value = client.get(self._class.serial)
+        serial = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        serial = serial.strip("\0 ")
+        if self._serial is not None and serial != self._serial:
+            log.warning("%s: serial number was %s, is %s", self._name, self._serial, serial)
+            self._scalings.clear()
+            self._columns = None
+        self._serial = serial
+
+    def _sample(self, client: Client) -> Sample:
+        quantities = self._class.quantities
+        self._learn_scalings(client, quantities.values())
+        began_utc_s = self._clock.now_utc_s()
+        raw = client.get_many([quantity.attribute for quantity in quantities.values()])
+        middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
+        values = {
+            name: self._scalings[quantity.attribute].whole(
+                self._integer(quantity.attribute, value), EXPONENTS[name]
+            )
+            for (name, quantity), value in zip(quantities.items(), raw, strict=True)
+        }
+        return Sample(at_utc_ms=round(middle_utc_s * 1000), serial=self._serial, **values)
+
+    def _integer(self, attribute: Attribute, value: Any) -> int:
+        if not isinstance(value, int):
+            raise MeterDiffers(f"{self._name}: expected {attribute} to be an integer, is {value!r}")
+        return value
+
+    def _profile(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
+        columns = self._columns
+        if columns is None:
+            columns = self._columns = self._learn_columns(client)
+        rows: list[ProfileRow] = []
+        step_s = self._class.profile.slice_rows * columns.period_s
+        for first in range(first_utc_s, last_utc_s + 1, step_s):
+            last = min(first + step_s - 1, last_utc_s)
+            data = client.get_data(
+                self._class.profile.buffer, self._selection(first, last, columns)
+            )
+            rows += columns.rows(data, first, last)
+        return rows
+
+    def _selection(self, first_utc_s: int, last_utc_s: int, columns: Columns) -> bytes:
+        profile = self._class.profile
+        first_utc_s -= profile.widen_rows * columns.period_s
+        last_utc_s += profile.widen_rows * columns.period_s
+        if profile.whole_hours:
+            first_utc_s -= first_utc_s % 3600
+            last_utc_s += -last_utc_s % 3600
+        return by_range(self._time.octets(first_utc_s), self._time.octets(last_utc_s))
+
+    def _learn_columns(self, client: Client) -> Columns:
+        profile = self._class.profile
+        captured, period_s = client.get_many([profile.capture_objects, profile.capture_period])
+        if not isinstance(period_s, int) or period_s <= 0:
+            raise MeterDiffers(
+                f"{self._name}: expected a load profile with a capture period in s, is {period_s!r}"
+            )
+        positions = map_columns(captured, profile, self._name)
+        self._learn_scalings(client, profile.columns.values())
+        scalings = {
+            name: self._scalings[quantity.attribute] for name, quantity in profile.columns.items()
+        }
+        return Columns(profile, positions, scalings, period_s, self._time, self._name)
+
+    def _learn_scalings(self, client: Client, quantities: Any) -> None:
+        """Reads scaler and unit of the registers that are not known yet; raises MeterDiffers."""
+        wanted: list[Quantity] = [
+            quantity for quantity in quantities if quantity.attribute not in self._scalings
+        ]
+        if not wanted:
+            return
+        answers = client.get_many([quantity.attribute.scaler_unit for quantity in wanted])
+        for quantity, answer in zip(wanted, answers, strict=True):
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise AnswerMalformed(
+                    f"{self._name}: expected scaler and unit of {quantity.attribute}, "
+                    f"came {answer!r}"
+                )
+            scaling = Scaling.of(answer[0], answer[1])
+            if scaling.unit != quantity.unit:
+                raise MeterDiffers(
+                    f"{self._name}: {quantity.attribute} is in {scaling.unit!r}, the meter class "
+                    f"{self._class.name} says {quantity.unit!r}; give the meter its right model"
+                )
+            self._scalings[quantity.attribute] = scaling

@@ -1,0 +1,85 @@
+"""Date-times of DLMS meters (12 bytes) to UTC seconds and back.
+
+A date-time is local time with the deviation of UTC from it: UTC = local +
+deviation, -60 for UTC+01:00. Two things differ between meters and are settings:
+what holds when the deviation is not specified, and the deviation's sign.
+"""
+
+from __future__ import annotations
+
+import calendar
+import struct
+import time
+from typing import Final
+
+from agent.dlms.errors import AnswerMalformed
+
+_FIELDS: Final = struct.Struct(">4sxBBBxhB")
+_UNSPECIFIED_DEVIATION: Final = -0x8000
+_NO_STATUS: Final = 0xFF
+
+INVALID: Final = 0x01
+DOUBTFUL: Final = 0x02
+DIFFERENT_BASE: Final = 0x04
+INVALID_STATUS: Final = 0x08
+DAYLIGHT_SAVING: Final = 0x80
+
+
+class MeterTime:
+    """Converts the date-times of one meter class; remembers the days that it has seen."""
+
+    def __init__(self, utc_offset_min: int, *, inverted_deviation: bool = False) -> None:
+        self._utc_offset_min = utc_offset_min
+        self._sign = -1 if inverted_deviation else 1
+        self._days: dict[bytes, int] = {}
+
+    def utc_s(self, octets: bytes) -> int:
+        """Seconds since 1970 UTC; raises AnswerMalformed if date or time is not specified."""
+        if len(octets) != 12:
+            raise AnswerMalformed(f"expected a date-time of 12 bytes, came {octets.hex()}")
+        date, hour, minute, second, deviation, _ = _FIELDS.unpack(octets)
+        day_s = self._days.get(date)
+        if day_s is None:
+            day_s = self._days[date] = _day_s(date)
+        if second == 0xFF:
+            second = 0
+        if hour > 24 or minute > 59 or second > 60:
+            raise AnswerMalformed(f"expected a time of day, came the date-time {octets.hex()}")
+        if deviation == _UNSPECIFIED_DEVIATION:
+            deviation = -self._utc_offset_min
+        else:
+            deviation *= self._sign
+        seconds: int = day_s + hour * 3600 + minute * 60 + second + deviation * 60
+        return seconds
+
+    def octets(self, utc_s: int) -> bytes:
+        """The date-time of an instant in the meter's standard time; day of week not specified."""
+        local = time.gmtime(utc_s + self._utc_offset_min * 60)
+        date = struct.pack(">HBBB", local.tm_year, local.tm_mon, local.tm_mday, 0xFF)
+        clock = struct.pack(
+            ">BBBBhB",
+            local.tm_hour,
+            local.tm_min,
+            local.tm_sec,
+            0,
+            -self._utc_offset_min * self._sign,
+            0,
+        )
+        return date + clock
+
+
+def untrusted(octets: bytes) -> bool:
+    """Whether the clock status says invalid, doubtful or another time base."""
+    status = octets[11]
+    if status == _NO_STATUS or status & INVALID_STATUS:
+        return False
+    return bool(status & (INVALID | DOUBTFUL | DIFFERENT_BASE))
+
+
+def _day_s(date: bytes) -> int:
+    year, month, day = struct.unpack(">HBB", date)
+    if not 1970 <= year <= 2200 or not 1 <= month <= 12:
+        raise AnswerMalformed(f"expected a whole date, came {date.hex()}")
+    if not 1 <= day <= calendar.monthrange(year, month)[1]:
+        raise AnswerMalformed(f"expected a day of the month, came the date {date.hex()}")
+    return calendar.timegm((year, month, day, 0, 0, 0))

@@ -1,0 +1,1 @@
+"""Meter classes as data: one TOML file per class of meter."""

@@ -1,0 +1,212 @@
+"""The meter's end of an HDLC link (IEC 62056-46), written for the bench on its own.
+
+Shares nothing with the agent's HDLC, not even the frame check, so that a
+mistake in one of them shows. Window up to 7 towards the client, 1 from it;
+segments both ways; what the client did not receive is sent again when it asks.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+_MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+def frame_check(data: bytes) -> bytes:
+    """FCS-16/X.25 of `data`, low byte first."""
+    register = binascii.crc_hqx(data.translate(_MIRRORED), 0xFFFF)
+    # The mirrored register's high byte is the check's low byte.
+    return bytes([_MIRRORED[register >> 8] ^ 0xFF, _MIRRORED[register & 0xFF] ^ 0xFF])
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One whole frame from the line."""
+
+    to: bytes
+    sender: bytes
+    control: int
+    payload: bytes
+    more: bool
+
+
+def build(
+    to: bytes, sender: bytes, control: int, payload: bytes = b"", more: bool = False
+) -> bytes:
+    """One frame between flags."""
+    size = 5 + len(to) + len(sender) + (len(payload) + 2 if payload else 0)
+    head = ((0xA800 if more else 0xA000) | size).to_bytes(2, "big") + to + sender
+    head += bytes([control])
+    if not payload:
+        return b"~" + head + frame_check(head) + b"~"
+    body = head + frame_check(head) + payload
+    return b"~" + body + frame_check(body) + b"~"
+
+
+class Ear:
+    """Finds frames in what the line carries; anything else is noise."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def hear(self, data: bytes) -> Iterator[Heard]:
+        """Frames that `data` completes."""
+        buffer = self._buffer + data
+        at = 0
+        while True:
+            at = buffer.find(b"~", at)
+            if at < 0:
+                self._buffer = b""
+                return
+            header = buffer[at + 1 : at + 3]
+            if len(header) < 2:
+                break
+            size = int.from_bytes(header, "big") & 0x7FF
+            if header[0] >> 4 != 0xA or size < 7:
+                at += 1
+                continue
+            if at + size + 2 > len(buffer):
+                break
+            heard = self._whole(buffer[at + 1 : at + 1 + size], buffer[at + 1 + size])
+            if heard is None:
+                at += 1
+                continue
+            at += size + 1
+            yield heard
+        self._buffer = buffer[at:]
+
+    @staticmethod
+    def _whole(raw: bytes, closing: int) -> Heard | None:
+        if closing != 0x7E or frame_check(raw[:-2]) != raw[-2:]:
+            return None
+        addresses = []
+        at = 2
+        for _ in range(2):
+            start = at
+            while at < len(raw) - 3 and not raw[at] & 1:
+                at += 1
+            at += 1
+            addresses.append(raw[start:at])
+        payload = b""
+        if at + 1 < len(raw) - 2:
+            if frame_check(raw[: at + 1]) != raw[at + 1 : at + 3]:
+                return None
+            payload = raw[at + 3 : -2]
+        return Heard(addresses[0], addresses[1], raw[at], payload, bool(raw[0] & 8))
+
+
+class Station:
+    """One meter's link. `service` turns a whole request (LLC and APDU) into a whole answer."""
+
+    def __init__(
+        self,
+        service: Callable[[int, bytes], bytes],
+        on_reset: Callable[[], None],
+        *,
+        longest_info: int = 2030,
+        window: int = 7,
+    ) -> None:
+        self._service = service
+        self._on_reset = on_reset
+        self._longest_info = longest_info
+        self._widest = window
+        self._connected = False
+        self._client = b""
+        self._info = 128
+        self._window = 1
+        self._expected = 0
+        self._base = 0
+        self._sent = 0
+        self._segments: list[bytes] = []
+        self._request = b""
+
+    def receive(self, heard: Heard) -> bytes:
+        """The frames that answer one frame; empty when the meter stays silent."""
+        if heard.control == 0x93:
+            return self._connect(heard)
+        if heard.control == 0x53:
+            was_connected, self._connected = self._connected, False
+            self._on_reset()
+            return build(heard.sender, heard.to, 0x73 if was_connected else 0x1F)
+        if not self._connected or heard.sender != self._client:
+            return build(heard.sender, heard.to, 0x1F)
+        if heard.control & 1 == 0:
+            return self._information(heard)
+        if heard.control & 0x0F == 0x01:
+            if not self._acknowledge(heard.control >> 5):
+                return self._reject(heard)
+            return self._transmit(heard)
+        return self._reject(heard)
+
+    def _connect(self, heard: Heard) -> bytes:
+        wanted = {5: 128, 6: 128, 7: 1, 8: 1}
+        parameters = heard.payload[3:]
+        while len(parameters) >= 3:
+            code, size = parameters[0], parameters[1]
+            wanted[code] = int.from_bytes(parameters[2 : 2 + size], "big")
+            parameters = parameters[2 + size :]
+        self._info = max(32, min(wanted[6], self._longest_info))
+        accepts = max(32, min(wanted[5], self._longest_info))
+        self._window = max(1, min(wanted[8], self._widest))
+        self._connected, self._client = True, heard.sender
+        self._expected = self._base = self._sent = 0
+        self._segments, self._request = [], b""
+        self._on_reset()
+        body = (
+            b"\x05\x02"
+            + self._info.to_bytes(2, "big")
+            + b"\x06\x02"
+            + accepts.to_bytes(2, "big")
+            + b"\x07\x04"
+            + self._window.to_bytes(4, "big")
+            + b"\x08\x04\x00\x00\x00\x01"
+        )
+        return build(heard.sender, heard.to, 0x73, b"\x81\x80" + bytes([len(body)]) + body)
+
+    def _information(self, heard: Heard) -> bytes:
+        number = heard.control >> 1 & 7
+        if number == (self._expected - 1) & 7:
+            # The client repeats a frame that arrived: it did not hear our answer.
+            return self._transmit(heard)
+        if number != self._expected or not self._acknowledge(heard.control >> 5):
+            return self._reject(heard)
+        self._expected = (self._expected + 1) & 7
+        self._request += heard.payload
+        if heard.more:
+            return build(heard.sender, heard.to, self._expected << 5 | 0x11)
+        request, self._request = self._request, b""
+        answer = self._service(heard.sender[-1] >> 1, request)
+        size = self._info
+        self._segments = [answer[at : at + size] for at in range(0, len(answer), size)]
+        self._sent = 0
+        return self._transmit(heard)
+
+    def _acknowledge(self, up_to: int) -> bool:
+        """Forgets what the client has received; False when it claims more than was sent."""
+        count = (up_to - self._base) & 7
+        if count > self._sent:
+            return False
+        del self._segments[:count]
+        self._base = up_to
+        self._sent -= count
+        return True
+
+    def _transmit(self, heard: Heard) -> bytes:
+        """The next window from the first segment that is not acknowledged; RR when none waits."""
+        window = self._segments[: self._window]
+        if not window:
+            return build(heard.sender, heard.to, self._expected << 5 | 0x11)
+        self._sent = len(window)
+        frames = []
+        for place, segment in enumerate(window):
+            control = self._expected << 5 | (self._base + place & 7) << 1
+            if place == len(window) - 1:
+                control |= 0x10
+            more = place < len(self._segments) - 1
+            frames.append(build(heard.sender, heard.to, control, segment, more))
+        return b"".join(frames)
+
+    def _reject(self, heard: Heard) -> bytes:
+        return build(heard.sender, heard.to, 0x97)
