@@ -1,0 +1,1 @@
+"""How the shipped towns are cut from their sources; needs pandapower, simbench and emobpy."""

@@ -1,0 +1,41 @@
+"""Which meters stay when a town is cut down to a few transformers with a few meters each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hil.town.tables import TownFileError
+
+if TYPE_CHECKING:
+    from hil.town.town import Meter, Town
+
+
+def kept_meters(town: Town, transformers: Sequence[str], each: int) -> frozenset[str]:
+    """Ids of the check meters and of `each` - 1 customers per transformer.
+
+    Up to two plants, two chargers, one trade and one Modbus household of every
+    transformer come first; DLMS households fill up.
+    """
+    kept: set[str] = set()
+    for transformer in transformers:
+        meters = town.meters_of(transformer)
+        if len(meters) < each or each < 8:
+            raise TownFileError(
+                f"expected 8 to {len(meters)} meters for {transformer}, came {each}"
+            )
+        first = [meter for meter in meters if meter.kind == "check"]
+        for kind, count in (("plant", 2), ("charger", 2), ("trade", 1)):
+            first += [meter for meter in meters if meter.kind == kind][:count]
+        homes = [meter for meter in meters if meter.kind == "household"]
+        first += [meter for meter in homes if meter.protocol == "modbus"][:1]
+        chosen = _filled(first, [m for m in homes if m.protocol == "dlms"], each)
+        kept.update(meter.id for meter in chosen)
+    return frozenset(kept)
+
+
+def _filled(first: list[Meter], homes: list[Meter], each: int) -> list[Meter]:
+    chosen = first + homes[: each - len(first)]
+    if len(chosen) < each:
+        raise TownFileError(f"expected {each} meters, the transformer offers {len(chosen)} alike")
+    return chosen
