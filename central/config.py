@@ -138,9 +138,9 @@ class _Reader:
             metrics=MetricsPlaces(
                 host=self._text("metrics", metrics, "host", default="127.0.0.1"),
                 collector_port=self._number(
-                    "metrics", metrics, "collector_port", 0, 65535, default=9471
+                    "metrics", metrics, "collector_port", 0, 65535, default=0
                 ),
-                loader_port=self._number("metrics", metrics, "loader_port", 0, 65535, default=9472),
+                loader_port=self._number("metrics", metrics, "loader_port", 0, 65535, default=0),
             ),
         )
 
@@ -218,7 +218,9 @@ class _Reader:
         self, section: str, key: str, expected: str, came: object, remedy: str
     ) -> ConfigError:
         shown = "nothing" if came is None else repr(came)
-        return ConfigError(f"{self._where(section, key)}: expected {expected}, came {shown}; {remedy}")
+        return ConfigError(
+            f"{self._where(section, key)}: expected {expected}, came {shown}; {remedy}"
+        )
 
     def _where(self, section: str, key: str) -> str:
         name = f"[{section}] {key}" if section else key

@@ -56,7 +56,9 @@ class MetricSet:
                 lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
                 for labels, value in sorted(self._values[name].items()):
                     inside = ",".join(f'{key}="{_escaped(word)}"' for key, word in labels)
-                    lines.append(f"{name}{{{inside}}} {value:.17g}" if inside else f"{name} {value:.17g}")
+                    lines.append(
+                        f"{name}{{{inside}}} {value:.17g}" if inside else f"{name} {value:.17g}"
+                    )
         return "\n".join(lines) + "\n"
 
     def _declare(
@@ -80,7 +82,7 @@ class MetricsServer:
         """`port` 0 takes any free port; raises OSError if the port is taken."""
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+            def do_GET(self) -> None:
                 if self.path != "/metrics":
                     self.send_error(404, "only /metrics is here")
                     return

@@ -62,7 +62,7 @@ pattern read loadscape/1/down/%u
 
 
 def write_broker_config(
-    keys: Path, out: Path, *, port: int, bind: str = "127.0.0.1", user: str | None = None
+    keys: Path, port: int, out: Path, *, bind: str = "127.0.0.1", user: str | None = None
 ) -> Path:
     """Write `out`/mosquitto.conf and `out`/acl; returns the former.
 

@@ -1,14 +1,16 @@
 """Where each key of a tenant lies, and who reads it.
 
-    root/        root.seed, root.pub        offline; signs keysets
-    authority/   ca.key, ca.crt, ca.crl     offline; ca.crt and ca.crl also at the broker
-    broker/      tls.key, tls.crt           the broker
-    collector/   tls.key, tls.crt, receipt.seed, receipt.pub
-    epoch/       KID.key, KID.json          the loader alone
-    keyset.cose, devices.json               public
+    root/root.seed                     offline; signs keysets
+    authority/ca.key                   offline; signs certificates
+    epoch/KID.key, KID.json            the loader alone
+    broker/broker.key, broker.crt      the broker, with ca.crt and ca.crl
+    collector.key, collector.crt,      the collector
+    receipt.seed, receipt.pub
+    ca.crt, ca.crl, root.pub,          public
+    keyset.cose, devices.json
 
-The collector can run from a copy without `root`, `authority` and `epoch`; the
-loader from a copy of `epoch` alone. Seeds and keys are hex, mode 0600.
+The collector can run from a copy without the four folders; the loader from a
+copy of `epoch` alone. Seeds and keys are hex, mode 0600.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from wire.keyset import Keyset, verify_keyset
 
 ED25519_ALG = -19
 """COSE algorithm of the sign keys made here (RFC 9864)."""
@@ -51,7 +55,7 @@ class KeyPlace:
 
     @property
     def root_public(self) -> Path:
-        return self.directory / "root" / "root.pub"
+        return self.directory / "root.pub"
 
     @property
     def authority_key(self) -> Path:
@@ -59,35 +63,35 @@ class KeyPlace:
 
     @property
     def authority_certificate(self) -> Path:
-        return self.directory / "authority" / "ca.crt"
+        return self.directory / "ca.crt"
 
     @property
     def revocation_list(self) -> Path:
-        return self.directory / "authority" / "ca.crl"
+        return self.directory / "ca.crl"
 
     @property
     def broker_key(self) -> Path:
-        return self.directory / "broker" / "tls.key"
+        return self.directory / "broker" / "broker.key"
 
     @property
     def broker_certificate(self) -> Path:
-        return self.directory / "broker" / "tls.crt"
+        return self.directory / "broker" / "broker.crt"
 
     @property
     def collector_key(self) -> Path:
-        return self.directory / "collector" / "tls.key"
+        return self.directory / "collector.key"
 
     @property
     def collector_certificate(self) -> Path:
-        return self.directory / "collector" / "tls.crt"
+        return self.directory / "collector.crt"
 
     @property
     def receipt_seed(self) -> Path:
-        return self.directory / "collector" / "receipt.seed"
+        return self.directory / "receipt.seed"
 
     @property
     def receipt_public(self) -> Path:
-        return self.directory / "collector" / "receipt.pub"
+        return self.directory / "receipt.pub"
 
     @property
     def epoch_dir(self) -> Path:
@@ -167,9 +171,7 @@ def read_tenant(place: KeyPlace) -> str:
 
 def read_epoch_keys(place: KeyPlace) -> dict[bytes, bytes]:
     """Private epoch keys by kid; only the loader calls this."""
-    return {
-        bytes.fromhex(path.stem): read_hex(path, 32) for path in place.epoch_dir.glob("*.key")
-    }
+    return {bytes.fromhex(path.stem): read_hex(path, 32) for path in place.epoch_dir.glob("*.key")}
 
 
 def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
@@ -184,4 +186,12 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
         alg=alg,
         active=active,
         certificate_serial=int(str(fields["certificate_serial"])),
+    )
+
+
+def read_keyset(place: KeyPlace) -> Keyset:
+    """The present keyset, verified against the root's public key."""
+    root_public = read_hex(place.root_public, 32)
+    return verify_keyset(
+        place.keyset.read_bytes(), root_public, tenant=read_tenant(place), lowest_version=0
     )

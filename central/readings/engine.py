@@ -45,7 +45,9 @@ class DuckDbEngine:
 def _text(name: str) -> str:
     path = _SQL / f"{name}.sql"
     if not path.exists():
-        raise KeyError(f"no curated query {name!r}; there are {sorted(p.stem for p in _SQL.glob('*.sql'))}")
+        raise KeyError(
+            f"no curated query {name!r}; there are {sorted(p.stem for p in _SQL.glob('*.sql'))}"
+        )
     return re.sub(r"(?<!:):([a-z_]+)", r"$\1", path.read_text())
 
 

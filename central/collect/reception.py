@@ -1,0 +1,283 @@
+"""What the collector does with messages, without the connection: messages in, answers out.
+
+`take` returns its answers only after the journal's commit has reached the
+disk, so an answer that is sent is always true. Batches are never opened here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from central.collect.fleet import Fleet
+from central.collect.gate import LARGEST_BATCH, REASONS, Gate
+from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Refusal
+from central.keys.place import KeyPlace, read_devices, read_hex, read_keyset
+from central.metrics import MetricSet
+from central.readings.ledger import LoaderProgress
+from wire import topics
+from wire.clock import Clock
+from wire.envelope import DeviceSigner
+from wire.receipt import Nack, Receipt, sign_receipt
+
+log = logging.getLogger("central.collect")
+
+RETENTION_DAYS = 7
+_MOST_NACKS = 32
+_ANSWER_STATE_AGAIN_S = 10.0
+_SAY_REFUSALS_EVERY_S = 10.0
+_PRUNE_EVERY_S = 3600.0
+
+BATCHES = "loadscape_collector_batches_total"
+REFUSED = "loadscape_collector_refused_total"
+RECEIPTS = "loadscape_collector_receipts_total"
+COMMITS = "loadscape_collector_commits_total"
+BYTES = "loadscape_collector_bytes_total"
+ONLINE = "loadscape_collector_devices_online"
+UNOPENED = "loadscape_collector_unopened_told_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message from the broker."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One message to a device."""
+
+    topic: str
+    payload: bytes
+
+
+class Reception:
+    """Owns journal and device table; used by one thread."""
+
+    def __init__(
+        self,
+        tenant: str,
+        place: KeyPlace,
+        journal: Journal,
+        fleet: Fleet,
+        progress: LoaderProgress,
+        clock: Clock,
+        metrics: MetricSet,
+    ) -> None:
+        self._tenant = tenant
+        self._place = place
+        self._journal = journal
+        self._fleet = fleet
+        self._progress = progress
+        self._clock = clock
+        self._metrics = metrics
+        self._signer = DeviceSigner(read_hex(place.receipt_seed, 32))
+        self._told_upto = fleet.told_upto()
+        self._answered_s: dict[str, float] = {}
+        self._said_s: dict[str, float] = {}
+        self._pruned_s = float("-inf")
+        self._keys_seen: tuple[int, int] = (0, 0)
+        _declare(metrics)
+        self._follow_keys()
+
+    def take(self, messages: Sequence[Message]) -> list[Answer]:
+        """Store what is good, refuse what is not, answer what is to be answered."""
+        now_utc_s = int(self._clock.now_utc_s())
+        batches: list[Batch] = []
+        refusals: list[Refusal] = []
+        states: list[Message] = []
+        for message in messages:
+            if message.topic.startswith("loadscape/1/state/"):
+                states.append(message)
+                continue
+            checked = self._gate.check(message.topic, message.payload)
+            if isinstance(checked, Batch):
+                batches.append(checked)
+            else:
+                refusals.append(checked)
+        answers: list[Answer] = []
+        if batches or refusals:
+            outcomes = self._journal.append(batches, refusals, now_utc_s)
+            self._metrics.count(COMMITS)
+            answers += self._receipts(batches, outcomes, now_utc_s)
+            self._count_refusals(refusals, now_utc_s)
+        for state in states:
+            answers += self._state(state, now_utc_s)
+        return answers
+
+    def look_around(self) -> list[Answer]:
+        """About once a second: follow the keys, tell of unopened batches, save, prune."""
+        answers = self._follow_keys()
+        answers += self._tell_unopened()
+        self._fleet.save()
+        self._metrics.set(ONLINE, self._fleet.online)
+        if time.monotonic() - self._pruned_s > _PRUNE_EVERY_S:
+            self._pruned_s = time.monotonic()
+            today = datetime.fromtimestamp(self._clock.now_utc_s(), UTC).date()
+            before = today - timedelta(days=RETENTION_DAYS)
+            dropped = self._journal.prune(before, self._progress.loaded_upto())
+            if dropped:
+                log.info("%d days of the journal before %s dropped, all loaded", dropped, before)
+        return answers
+
+    def _receipts(
+        self, batches: Sequence[Batch], outcomes: Sequence[Outcome], now_utc_s: int
+    ) -> list[Answer]:
+        nacks: dict[tuple[str, bytes], list[Nack]] = {}
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            refused = nacks.setdefault((batch.device, batch.stream), [])
+            seen = self._fleet.get(batch.device, self._cn[batch.device], now_utc_s)
+            self._metrics.count(BATCHES, outcome=outcome.value)
+            if outcome is Outcome.NEW:
+                seen.batches += 1
+                seen.last_batch_utc_s = now_utc_s
+                self._metrics.count(BYTES, len(batch.sealed))
+            elif outcome in (Outcome.FORK, Outcome.GAP):
+                seen.refused += 1
+                refused.append(Nack(batch.seq, outcome.value))
+            if outcome is not Outcome.NEW:
+                self._say(outcome.value, f"{batch.device} stream {batch.stream.hex()} {batch.seq}")
+        return [
+            self._receipt(device, stream, now_utc_s, refused[:_MOST_NACKS])
+            for (device, stream), refused in nacks.items()
+        ]
+
+    def _receipt(
+        self, device: str, stream: bytes, now_utc_s: int, nacks: Iterable[Nack] = ()
+    ) -> Answer:
+        head = self._journal.head(device, stream) or Head(0, ZERO_HASH, 0, now_utc_s)
+        receipt = Receipt(
+            tenant=self._tenant,
+            device=device,
+            stream=stream,
+            upto=head.upto,
+            hash_at_upto=head.hash,
+            committed_at_utc_s=head.committed_at_utc_s,
+            lsn=head.lsn,
+            keyset_version=self._keyset_version,
+            nacks=tuple(nacks),
+        )
+        self._metrics.count(RECEIPTS)
+        return Answer(topics.down(self._cn[device]), sign_receipt(receipt, self._signer))
+
+    def _count_refusals(self, refusals: Sequence[Refusal], now_utc_s: int) -> None:
+        for refusal in refusals:
+            self._metrics.count(BATCHES, outcome="refused")
+            self._metrics.count(REFUSED, reason=refusal.reason)
+            self._say(refusal.reason, f"{refusal.topic}: {refusal.detail}")
+            device = self._device_by_cn.get(refusal.topic.rpartition("/")[2])
+            if device is not None:
+                self._fleet.get(device, self._cn[device], now_utc_s).refused += 1
+
+    def _state(self, message: Message, now_utc_s: int) -> list[Answer]:
+        cn = message.topic.rpartition("/")[2]
+        device = self._device_by_cn.get(cn)
+        if device is None or len(message.payload) > LARGEST_BATCH:
+            self._say("state", f"{message.topic}: no enrolled device or too large")
+            return []
+        try:
+            state = json.loads(message.payload)
+        except ValueError as error:
+            self._say("state", f"{message.topic}: not JSON ({error})")
+            return []
+        if not isinstance(state, dict):
+            self._say("state", f"{message.topic}: not a JSON object")
+            return []
+        seen = self._fleet.get(device, cn, now_utc_s)
+        before, was_online = seen.state or {}, seen.online
+        seen.online = state.get("online") is True
+        if not seen.online:
+            return []
+        seen.state = state
+        born = not was_online or before.get("boot") != state.get("boot")
+        return self._greet(device, state, born, now_utc_s)
+
+    def _greet(
+        self, device: str, state: dict[str, Any], born: bool, now_utc_s: int
+    ) -> list[Answer]:
+        """The current receipt, and the keyset when the device's is older."""
+        try:
+            stream = bytes.fromhex(state["stream"])
+            following, keyset = int(state["next"]), int(state.get("keyset") or 0)
+        except (KeyError, TypeError, ValueError):
+            self._say("state", f"{device}: a state without stream and next")
+            return []
+        head = self._journal.head(device, stream)
+        behind = following != (head.upto if head else 0) + 1
+        waited_s = time.monotonic() - self._answered_s.get(device, float("-inf"))
+        if len(stream) != 8 or not (born or waited_s > _ANSWER_STATE_AGAIN_S):
+            return []
+        answers = []
+        if keyset < self._keyset_version:
+            answers.append(Answer(topics.down(self._cn[device]), self._keyset))
+        if born or behind:
+            answers.append(self._receipt(device, stream, now_utc_s))
+        if answers:
+            self._answered_s[device] = time.monotonic()
+        return answers
+
+    def _follow_keys(self) -> list[Answer]:
+        """Read keyset and devices again when their files changed; a newer keyset goes to all."""
+        files = (self._place.devices, self._place.keyset)
+        present = (files[0].stat().st_mtime_ns, files[1].stat().st_mtime_ns)
+        if present == self._keys_seen:
+            return []
+        first = self._keys_seen == (0, 0)
+        devices = read_devices(self._place)
+        self._gate = Gate(self._tenant, devices)
+        self._cn = {name: device.cn for name, device in devices.items()}
+        self._device_by_cn = {device.cn: name for name, device in devices.items()}
+        known = 0 if first else self._keyset_version
+        self._keyset_version = read_keyset(self._place).version
+        self._keyset = self._place.keyset.read_bytes()
+        self._keys_seen = present
+        if first or self._keyset_version == known:
+            return []
+        log.info("keyset version %d goes to all devices", self._keyset_version)
+        return [
+            Answer(topics.down(device.cn), self._keyset)
+            for device in devices.values()
+            if device.active
+        ]
+
+    def _tell_unopened(self) -> list[Answer]:
+        """Ask again for batches that the loader could not open or decode."""
+        answers = []
+        now_utc_s = int(self._clock.now_utc_s())
+        for unopened in self._progress.unopened_after(self._told_upto):
+            self._told_upto = unopened.lsn
+            if unopened.device in self._cn:
+                nack = Nack(unopened.seq, unopened.reason)
+                answers.append(self._receipt(unopened.device, unopened.stream, now_utc_s, [nack]))
+            self._metrics.count(UNOPENED)
+            self._say(unopened.reason, f"{unopened.device} batch {unopened.seq}: {unopened.detail}")
+        if answers:
+            self._fleet.tell_upto(self._told_upto)
+        return answers
+
+    def _say(self, reason: str, detail: str) -> None:
+        """Log the first of a kind, then at most one per 10 s: nobody may flood the log."""
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
+            self._said_s[reason] = now_s
+            log.warning("not taken (%s): %s", reason, detail)
+
+
+def _declare(metrics: MetricSet) -> None:
+    outcomes = [{"outcome": outcome.value} for outcome in Outcome]
+    metrics.counter(BATCHES, "Batches by what became of them.", *outcomes, {"outcome": "refused"})
+    metrics.counter(
+        REFUSED, "Refused batches by reason.", *({"reason": reason} for reason in REASONS)
+    )
+    metrics.counter(RECEIPTS, "Receipts signed.", {})
+    metrics.counter(COMMITS, "Durable commits of the journal.", {})
+    metrics.counter(BYTES, "Sealed bytes stored.", {})
+    metrics.counter(UNOPENED, "Batches asked for again because they did not open.", {})
+    metrics.gauge(ONLINE, "Devices that say they are online.", {})

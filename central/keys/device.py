@@ -1,0 +1,121 @@
+"""Enrols devices and revokes them.
+
+The private halves of a device's keys are written into its bundle only.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from central.durable import PRIVATE, PUBLIC, write_file
+from central.keys.authority import hex_line, write_next_keyset
+from central.keys.certificates import Authority
+from central.keys.place import (
+    ED25519_ALG,
+    EnrolledDevice,
+    KeyPlace,
+    KeysError,
+    read_devices,
+    read_keyset,
+    read_tenant,
+    write_devices_json,
+)
+from wire.envelope import DeviceSigner
+from wire.topics import common_name
+
+DEVICE_CERTIFICATE_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBundle:
+    """What one device is handed, as files of one directory."""
+
+    directory: Path
+
+    @property
+    def sign_key(self) -> Path:
+        return self.directory / "sign.key"
+
+    @property
+    def tls_key(self) -> Path:
+        return self.directory / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        return self.directory / "tls.crt"
+
+    @property
+    def authority_certificate(self) -> Path:
+        return self.directory / "ca.crt"
+
+    @property
+    def root_public(self) -> Path:
+        return self.directory / "root.pub"
+
+    @property
+    def keyset(self) -> Path:
+        return self.directory / "keyset.cose"
+
+
+def issue_device(
+    directory: Path, device: str, out: Path, *, days: int = DEVICE_CERTIFICATE_DAYS
+) -> DeviceBundle:
+    """Make keys and a certificate for `device` into `out` and register its public half.
+
+    The private halves are written to `out` only. Raises KeysError if the
+    device is enrolled already or `out` is not empty.
+    """
+    place = KeyPlace(directory)
+    tenant, devices = read_tenant(place), read_devices(place)
+    cn = common_name(tenant, device)
+    if device in devices:
+        raise KeysError(
+            f"{place.devices}: device {device!r} is enrolled already (kid "
+            f"{devices[device].kid.hex()}); choose another name"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise KeysError(f"{out}: not empty; choose another directory for the bundle")
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    seed = secrets.token_bytes(32)
+    signer = DeviceSigner(seed)
+    issued = _authority(place).issue_client(cn, days)
+    bundle = DeviceBundle(out)
+    write_file(bundle.sign_key, hex_line(seed))
+    write_file(bundle.tls_key, issued.key)
+    for path, data in (
+        (bundle.tls_certificate, issued.certificate),
+        (bundle.authority_certificate, place.authority_certificate.read_bytes()),
+        (bundle.root_public, place.root_public.read_bytes()),
+        (bundle.keyset, place.keyset.read_bytes()),
+    ):
+        write_file(path, data, PRIVATE)
+    enrolled = EnrolledDevice(
+        device, cn, signer.kid, signer.public, ED25519_ALG, True, issued.serial_number
+    )
+    write_file(place.devices, write_devices_json(tenant, {**devices, device: enrolled}), PUBLIC)
+    return bundle
+
+
+def revoke_device(directory: Path, device: str) -> int:
+    """Refuse `device` from now on; returns the new keyset version. Raises KeysError."""
+    place = KeyPlace(directory)
+    tenant, devices = read_tenant(place), read_devices(place)
+    if device not in devices:
+        raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
+    devices[device] = replace(devices[device], active=False)
+    write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
+    revoked = [entry for entry in devices.values() if not entry.active]
+    serials = [entry.certificate_serial for entry in revoked]
+    write_file(place.revocation_list, _authority(place).revocation_list(serials), PUBLIC)
+    keyset = read_keyset(place)
+    return write_next_keyset(
+        place, replace(keyset, revoked=tuple(sorted(entry.kid for entry in revoked)))
+    )
+
+
+def _authority(place: KeyPlace) -> Authority:
+    return Authority.load(
+        place.authority_key.read_bytes(), place.authority_certificate.read_bytes()
+    )
