@@ -56,7 +56,7 @@ def _scaled(raw: int, power: int) -> int:
     if power >= 0:
         whole: int = raw * 10**power
         return whole
-    divisor = 10**-power
+    divisor: int = 10**-power
     magnitude = (2 * abs(raw) + divisor) // (2 * divisor)
     return magnitude if raw >= 0 else -magnitude
 
