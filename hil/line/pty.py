@@ -1,0 +1,206 @@
+"""Simulated serial lines: PTY pairs whose far end is served by one loop for many lines.
+
+A line takes as long for a byte as its baud rate says, or no time at all when
+it is not paced; an answer's own delay is kept either way. A reader that is
+not there loses bytes, as on a real line. Faults belong into a responder, not
+in here.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import math
+import os
+import selectors
+import time
+import tty
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from hil.line.responder import Answer, Responder
+
+_CHUNK_S = 0.008
+"""A paced answer is handed over in pieces that last this long, as a UART's FIFO does."""
+_UNPACED_CHUNK_BYTES = 1024
+_FULL_RETRY_S = 0.002
+_FULL_GIVE_UP_S = 1.0
+"""A reader that leaves the PTY's buffer full for so long loses what was on its way."""
+_LOOK_AT_STOP_S = 0.2
+
+
+class LinkTaken(OSError):
+    """The path for the line's link holds something that is not a link."""
+
+
+class Stop(Protocol):
+    """What `threading.Event` offers to end a loop."""
+
+    def is_set(self) -> bool: ...
+
+
+class PtyLine:
+    """One simulated serial line: a raw PTY, reachable under `link`, answered by `responder`.
+
+    The line exists from construction until `close`; a link left over by an
+    earlier run is replaced. Raises LinkTaken, or OSError when the machine
+    has no PTY left.
+    """
+
+    def __init__(
+        self,
+        link: Path,
+        responder: Responder,
+        *,
+        baud: int,
+        char_bits: int = 10,
+        paced: bool = True,
+    ) -> None:
+        self.link = link
+        self.responder = responder
+        self.char_s = char_bits / baud if paced else 0.0
+        self._chunk_bytes = (
+            max(1, math.floor(_CHUNK_S / self.char_s)) if paced else _UNPACED_CHUNK_BYTES
+        )
+        self._heard_until_s = 0.0
+        self._busy_until_s = 0.0
+        self._outgoing: deque[tuple[float, bytes]] = deque()
+        self._full_since_s: float | None = None
+        self._master, self._slave = os.openpty()
+        try:
+            # The slave stays open here: the master would hang up between two readers otherwise.
+            tty.setraw(self._slave)
+            os.set_blocking(self._master, False)
+            self._device = os.ttyname(self._slave)
+            _point(link, self._device)
+        except OSError:
+            os.close(self._master)
+            os.close(self._slave)
+            raise
+
+    def fileno(self) -> int:
+        """The master's descriptor."""
+        return self._master
+
+    def close(self) -> None:
+        """Hang up and remove the link if it still is this line's. May be called twice."""
+        if self._master < 0:
+            return
+        os.close(self._master)
+        os.close(self._slave)
+        self._master = self._slave = -1
+        if self.link.is_symlink() and os.readlink(self.link) == self._device:
+            self.link.unlink()
+
+    def take(self, now_s: float) -> tuple[bytes, float]:
+        """Bytes that the reader's side has written, and when the last of them arrives."""
+        try:
+            data = os.read(self._master, 65536)
+        except BlockingIOError:
+            data = b""
+        self._heard_until_s = max(now_s, self._heard_until_s) + len(data) * self.char_s
+        return data, self._heard_until_s
+
+    def hear(self, data: bytes, now_s: float) -> None:
+        """Let the meters hear `data`, whose last byte arrives at `now_s`; queue their answers."""
+        for answer in self.responder.receive(data):
+            self._queue(answer, now_s)
+
+    def _queue(self, answer: Answer, now_s: float) -> None:
+        at_s = max(now_s + answer.delay_s, self._busy_until_s)
+        for start in range(0, len(answer.data), self._chunk_bytes):
+            chunk = answer.data[start : start + self._chunk_bytes]
+            at_s += len(chunk) * self.char_s
+            self._outgoing.append((at_s, chunk))
+        self._busy_until_s = at_s
+
+    def send_due(self, now_s: float) -> float | None:
+        """Hand over what is due; return when to come again (monotonic s), None when all is sent."""
+        while self._outgoing:
+            due_s, chunk = self._outgoing[0]
+            if due_s > now_s:
+                return due_s
+            sent = self._write(chunk)
+            if sent == len(chunk):
+                self._outgoing.popleft()
+                self._full_since_s = None
+                continue
+            self._outgoing[0] = (due_s, chunk[sent:])
+            if self._full_since_s is None:
+                self._full_since_s = now_s
+            elif now_s - self._full_since_s > _FULL_GIVE_UP_S:
+                self._outgoing.clear()
+                self._full_since_s = None
+                return None
+            return now_s + _FULL_RETRY_S
+        return None
+
+    def _write(self, chunk: bytes) -> int:
+        try:
+            return os.write(self._master, chunk)
+        except BlockingIOError:
+            return 0
+
+
+def _point(link: Path, device: str) -> None:
+    """Make `link` a link to `device`, in place of an older link; raises LinkTaken."""
+    if link.exists() and not link.is_symlink():
+        raise LinkTaken(
+            errno.EEXIST,
+            "expected nothing or an old link here, found a file; remove it or choose another path",
+            str(link),
+        )
+    link.parent.mkdir(parents=True, exist_ok=True)
+    beside = link.with_name(f"{link.name}.{os.getpid()}.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(device)
+    beside.replace(link)
+
+
+class LineLoop:
+    """Serves many lines in one thread; asleep whenever no line has anything to do."""
+
+    def __init__(self, lines: Iterable[PtyLine]) -> None:
+        self._lines = tuple(lines)
+        self._count = itertools.count()
+        self._due: list[tuple[float, int, PtyLine, bytes | None]] = []
+        """Heap of instants at which a line hears a request's end, or (None) has bytes to send."""
+
+    def run(self, stop: Stop) -> None:
+        """Serve until `stop` is set, looked at five times a second; then close the lines."""
+        with selectors.DefaultSelector() as selector:
+            try:
+                for line in self._lines:
+                    selector.register(line, selectors.EVENT_READ, line)
+                while not stop.is_set():
+                    for key, _ in selector.select(self._sleep_s()):
+                        self._take(key.data)
+                    self._serve_due()
+            finally:
+                for line in self._lines:
+                    line.close()
+
+    def _sleep_s(self) -> float:
+        if not self._due:
+            return _LOOK_AT_STOP_S
+        return min(_LOOK_AT_STOP_S, max(0.0, self._due[0][0] - time.monotonic()))
+
+    def _take(self, line: PtyLine) -> None:
+        data, arrives_s = line.take(time.monotonic())
+        if data:
+            self._later(arrives_s, line, data)
+
+    def _serve_due(self) -> None:
+        while self._due and self._due[0][0] <= time.monotonic():
+            due_s, _, line, heard = heapq.heappop(self._due)
+            if heard is not None:
+                line.hear(heard, due_s)
+            again_s = line.send_due(time.monotonic())
+            if again_s is not None:
+                self._later(again_s, line, None)
+
+    def _later(self, due_s: float, line: PtyLine, heard: bytes | None) -> None:
+        heapq.heappush(self._due, (due_s, next(self._count), line, heard))
