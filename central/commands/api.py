@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from central.commands.options import Parsers
+import argparse
+
+from central.api.serve import serve
+from central.commands.failed import CommandFailed
+from central.commands.options import Parsers, add_config
+from central.config import load_config
+from central.process import AlreadyRunning, claimed
 
 
 def add(parsers: Parsers) -> None:
     """Declare `api`."""
+    parser = parsers.add_parser(
+        "api",
+        help="serve the API and the page",
+        description="Answers from aggregates.db and registry.db; changes neither. Asks for a "
+        "login unless [api] open = true.",
+    )
+    add_config(parser)
+    parser.set_defaults(action=_api)
+
+
+def _api(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    try:
+        with claimed(config, "api"):
+            serve(config)
+    except AlreadyRunning as error:
+        raise CommandFailed(str(error)) from error
+    return 0

@@ -48,10 +48,10 @@ class GridRefused(ValueError):
 class Loaded:
     """What loading a folder came to."""
 
-    grid_version: str
+    version: str
     changed: bool
     """False when the registry held exactly this grid already."""
-    rows: Mapping[str, int]
+    counts: Mapping[str, int]
     """Rows per table."""
 
 

@@ -8,9 +8,9 @@ by an assumed power factor, provided that most of them reported.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -75,9 +75,11 @@ def refresh(
     When the stored days were made with another grid, all days are computed anew.
     """
     last_end_utc_s = readings.last_end_utc_s()
-    wanted: Iterable[date] = days
+    stored = set(readings.days())
+    # The last register of a day is the first edge of the next one.
+    wanted = {*days, *({day + timedelta(days=1) for day in days} & stored)}
     if aggregates.grid_version != grid.version:
-        wanted = {*days, *readings.days()}
+        wanted |= stored
     layout = lay_out(grid)
     computed = [
         aggregate_day(day, readings.day_energy(day), layout, last_end_utc_s, interval_s)

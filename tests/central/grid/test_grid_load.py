@@ -27,9 +27,9 @@ def test_a_loaded_folder_comes_back_as_the_grid(registry: Path, town_files: Writ
     grid = load_grid(registry)
 
     assert loaded.changed
-    assert grid.version == loaded.grid_version == grid_version(registry)
+    assert grid.version == loaded.version == grid_version(registry)
     assert [unit.id for unit in grid.transformers] == ["t01", "t02"]
-    assert len(grid.meters) == loaded.rows["meters"] == 2 * 9
+    assert len(grid.meters) == loaded.counts["meters"] == 2 * 9
     assert grid.meters[0].service_point is None
     assert grid.town.bbox == (7.9, 48.4, 8.2, 48.5)
     assert len(grid.ambient_c) == 12
@@ -48,7 +48,7 @@ def test_the_same_folder_again_changes_nothing(registry: Path, town_files: Write
     again = load_folder(registry, folder)
 
     assert not again.changed
-    assert again.grid_version == first.grid_version
+    assert again.version == first.version
     assert registry.stat().st_mtime_ns == before
 
 
@@ -59,7 +59,7 @@ def test_a_changed_folder_replaces_the_grid_with_a_new_version(
     second = load_folder(registry, town_files("new", households=4))
 
     assert second.changed
-    assert second.grid_version != first.grid_version
+    assert second.version != first.version
     assert len(load_grid(registry).service_points) == 2 * 6
 
 
@@ -98,7 +98,7 @@ def test_a_refusal_names_file_row_column_and_reason_and_loads_nothing(
     assert file in message
     assert place in message
     assert reason in message
-    assert grid_version(registry) == good.grid_version
+    assert grid_version(registry) == good.version
 
 
 def test_every_missing_file_is_named(registry: Path, town_files: WriteTown) -> None:

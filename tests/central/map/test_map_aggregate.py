@@ -259,3 +259,16 @@ def test_cells_are_closed_hexagons_around_their_points_and_belong_to_the_majorit
         assert 0.005 < area_km2 < 0.03
     assert set(layout.cell_transformer.tolist()) == {0, 1}
     assert lay_out(grid) is layout
+
+
+def test_the_day_after_a_touched_day_is_computed_too_for_it_begins_at_that_days_last_register(
+    grid, aggregates, stand_in_readings
+) -> None:
+    ids, import_wh, export_wh, varh = energies(grid)
+    next_day = date(2024, 1, 16)
+    for day in (DAY, next_day):
+        stand_in_readings.put(day, ids, import_wh, export_wh, varh)
+    refresh({DAY, next_day}, stand_in_readings, grid, aggregates)
+
+    assert refresh({DAY}, stand_in_readings, grid, aggregates) == [DAY, next_day]
+    assert refresh({next_day}, stand_in_readings, grid, aggregates) == [next_day]
