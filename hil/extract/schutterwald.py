@@ -32,7 +32,7 @@ WISHES = {
     "t01": Wish(0.62), "t02": Wish(0.52), "t03": Wish(1.18), "t04": Wish(0.93),
     "t05": Wish(0.70), "t06": Wish(0.60), "t07": Wish(0.50), "t08": Wish(0.82),
     "t09": Wish(0.70), "t10": Wish(0.80), "t11": Wish(1.12, heat_pumps=(0.35, 1.1)), "t12": Wish(0.88),
-    "t13": Wish(0.74), "t14": Wish(0.46),
+    "t13": Wish(0.74), "t14": Wish(0.42),
 }  # fmt: skip
 CHARGER_STREET = "t11"
 SUN_STREET = "t02"

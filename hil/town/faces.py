@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 _MWH_PER_W_QUARTER = 250.0
-_METER_NOISE = 0.0008
+_METER_NOISE = 0.0005
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from hil.town.shapes import SCALE, Shapes
 from hil.town.tables import Element, TownFileError
 
 _NOISE_MEMORY = 0.8
-_NOISE_SIGMA = 0.30
+_NOISE_SIGMA = 0.22
 _TAN_PHI_NOMINAL = 0.4
 
 
