@@ -11,11 +11,14 @@ from typing import Literal, get_args
 
 from central.collect.journal import Batch, Refusal
 from central.keys.place import EnrolledDevice
+from wire.cose import CoseError
 from wire.envelope import EnvelopeError, chain_hash, read_header, verify
 from wire.topics import TopicError, device_of
 
 LARGEST_BATCH = 128 * 1024
 """Bytes of one sealed batch."""
+_LARGEST_SEQ = (1 << 62) - 1
+_LARGEST_CONTENT = (1 << 16) - 1
 
 RefusedBecause = Literal[
     "size",
@@ -50,6 +53,8 @@ class Gate:
             header = read_header(message)
         except EnvelopeError as error:
             return refused("malformed", str(error))
+        if header.seq > _LARGEST_SEQ or header.content > _LARGEST_CONTENT:
+            return refused("malformed", f"seq {header.seq}, content {header.content}: too large")
         device = self._by_kid.get(header.kid)
         if device is None:
             return refused("unknown_device", f"no device has the key {header.kid.hex()}")
@@ -66,8 +71,8 @@ class Gate:
         if header.alg != device.alg:
             return refused("algorithm", f"{header.alg}, {device.device} signs with {device.alg}")
         try:
-            verify(message, device.public)
-        except EnvelopeError as error:
+            verify(message, device.public, device.alg)
+        except (EnvelopeError, CoseError) as error:
             return refused("signature", str(error))
         return Batch(
             device=device.device,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from central.collect.fleet import Fleet
-from central.collect.gate import LARGEST_BATCH, REASONS, Gate
+from central.collect.gate import REASONS, Gate
 from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Refusal
 from central.keys.place import KeyPlace, read_devices, read_hex, read_keyset
 from central.metrics import MetricSet
@@ -29,6 +29,7 @@ log = logging.getLogger("central.collect")
 
 RETENTION_DAYS = 7
 _MOST_NACKS = 32
+_LARGEST_STATE = 16 * 1024
 _ANSWER_STATE_AGAIN_S = 10.0
 _SAY_REFUSALS_EVERY_S = 10.0
 _PRUNE_EVERY_S = 3600.0
@@ -179,12 +180,12 @@ class Reception:
     def _state(self, message: Message, now_utc_s: int) -> list[Answer]:
         cn = message.topic.rpartition("/")[2]
         device = self._device_by_cn.get(cn)
-        if device is None or len(message.payload) > LARGEST_BATCH:
+        if device is None or len(message.payload) > _LARGEST_STATE:
             self._say("state", f"{message.topic}: no enrolled device or too large")
             return []
         try:
-            state = json.loads(message.payload)
-        except ValueError as error:
+            state = json.loads(message.payload, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             self._say("state", f"{message.topic}: not JSON ({error})")
             return []
         if not isinstance(state, dict):
@@ -268,6 +269,10 @@ class Reception:
         if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
             self._said_s[reason] = now_s
             log.warning("not taken (%s): %s", reason, detail)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON number")
 
 
 def _declare(metrics: MetricSet) -> None:

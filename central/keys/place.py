@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wire.keyset import Keyset, verify_keyset
+from wire.cose import CoseError
+from wire.keyset import Keyset, KeysetError, verify_keyset
 
 ED25519_ALG = -19
 """COSE algorithm of the sign keys made here (RFC 9864)."""
@@ -190,8 +191,11 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
 
 
 def read_keyset(place: KeyPlace) -> Keyset:
-    """The present keyset, verified against the root's public key."""
+    """The present keyset, verified against the root's public key; raises KeysError."""
     root_public = read_hex(place.root_public, 32)
-    return verify_keyset(
-        place.keyset.read_bytes(), root_public, tenant=read_tenant(place), lowest_version=0
-    )
+    try:
+        return verify_keyset(
+            place.keyset.read_bytes(), root_public, tenant=read_tenant(place), lowest_version=0
+        )
+    except (CoseError, KeysetError) as error:
+        raise KeysError(f"{place.keyset}: not the tenant's keyset: {error}") from error

@@ -140,7 +140,10 @@ class LoaderProgress:
 
     def unopened_after(self, lsn: int) -> list[Unopened]:
         """Batches with a greater id that did not open."""
-        query = "select lsn, device, stream, seq, reason, detail from unopened where lsn > ? order by lsn"
+        query = (
+            "select lsn, device, stream, seq, reason, detail from unopened "
+            "where lsn > ? order by lsn"
+        )
         return [Unopened(*row) for row in self._rows(query, lsn)]
 
     def loaded_upto(self) -> int:
