@@ -267,17 +267,25 @@ class AggregatesReader:
 
 
 def read_state(connection: sqlite3.Connection) -> State:
-    """The state over an open connection, consistent in itself."""
+    """The state over an open connection, consistent in itself.
+
+    Days before the first known energy are left out: they hold no more than
+    the register at which the first interval begins.
+    """
     connection.execute("BEGIN")
     try:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         days = tuple(
             DayState(date.fromisoformat(day), steps, coverage)
-            for day, steps, coverage in connection.execute("SELECT * FROM days ORDER BY day")
+            for day, steps, coverage in connection.execute(
+                "SELECT * FROM days WHERE day >= (SELECT min(day) FROM days WHERE coverage > 0)"
+                " ORDER BY day"
+            )
         )
         versions: dict[str, dict[str, str]] = {}
         for layer, day, version in connection.execute(
-            "SELECT layer, day, version FROM current_blocks ORDER BY layer, day"
+            "SELECT layer, day, version FROM current_blocks"
+            " WHERE day >= (SELECT min(day) FROM days WHERE coverage > 0) ORDER BY layer, day"
         ):
             versions.setdefault(layer, {})[day] = version
     finally:

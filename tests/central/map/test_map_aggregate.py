@@ -272,3 +272,20 @@ def test_the_day_after_a_touched_day_is_computed_too_for_it_begins_at_that_days_
 
     assert refresh({DAY}, stand_in_readings, grid, aggregates) == [DAY, next_day]
     assert refresh({next_day}, stand_in_readings, grid, aggregates) == [next_day]
+
+
+def test_days_before_the_first_known_energy_are_not_shown_but_a_silent_day_later_is(
+    grid, aggregates, reader, stand_in_readings
+) -> None:
+    ids, import_wh, export_wh, varh = energies(grid)
+    nothing = np.full_like(import_wh, np.nan)
+    before, silent = date(2024, 1, 14), date(2024, 1, 16)
+    stand_in_readings.put(before, ids, nothing)
+    stand_in_readings.put(DAY, ids, import_wh, export_wh, varh)
+    stand_in_readings.put(silent, ids, nothing)
+
+    refresh({before, DAY, silent}, stand_in_readings, grid, aggregates)
+
+    state = reader.state()
+    assert [(day.day, day.coverage) for day in state.days] == [(DAY, 1.0), (silent, 0.0)]
+    assert set(state.versions["load_density"]) == {"2024-01-15", "2024-01-16"}
