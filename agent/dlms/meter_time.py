@@ -17,6 +17,7 @@ from agent.dlms.errors import AnswerMalformed
 _FIELDS: Final = struct.Struct(">4sxBBBxhB")
 _UNSPECIFIED_DEVIATION: Final = -0x8000
 _NO_STATUS: Final = 0xFF
+_DAYS_REMEMBERED: Final = 64
 
 INVALID: Final = 0x01
 DOUBTFUL: Final = 0x02
@@ -40,6 +41,8 @@ class MeterTime:
         date, hour, minute, second, deviation, _ = _FIELDS.unpack(octets)
         day_s = self._days.get(date)
         if day_s is None:
+            if len(self._days) >= _DAYS_REMEMBERED:
+                self._days.clear()
             day_s = self._days[date] = _day_s(date)
         if second == 0xFF:
             second = 0

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import calendar
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.dlms import apdu
+from agent.dlms.apdu import Attribute
+from agent.dlms.columns import Scaling
+from agent.dlms.constants import Conformance
+from agent.dlms.errors import (
+    AnswerMalformed,
+    AssociationRefused,
+    DlmsError,
+    MeterDiffers,
+    ServiceRefused,
+)
+from agent.dlms.meter_time import MeterTime, untrusted
+from agent.dlms.profile import FOLDER, MeterClassError, load_meter_class
+from wire.quality import Quality
+
+REGISTER = Attribute.parse("3/1.0.1.8.0.255/2")
+
+
+def test_an_accepted_association_says_what_the_meter_can_do():
+    aare = bytes.fromhex(
+        "6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400001e1d04c80007"
+    )
+    association = apdu.association_response(aare)
+    assert association.max_pdu == 1224
+    assert association.conformance & Conformance.SELECTIVE_ACCESS
+    assert association.conformance & Conformance.MULTIPLE_REFERENCES
+
+
+def test_a_rejected_association_says_why():
+    aare = bytes.fromhex(
+        "6129a109060760857405080101a203020101a305a103020102be10040e0800065f1f040000501f01f40007"
+    )
+    with pytest.raises(AssociationRefused, match="application-context-name-not-supported"):
+        apdu.association_response(aare)
+
+
+def test_an_exception_response_is_named():
+    with pytest.raises(ServiceRefused, match=r"service-not-allowed.*service-not-supported"):
+        apdu.get_response(bytes.fromhex("d80102"), 1)
+
+
+def test_an_answer_to_another_request_is_not_taken():
+    with pytest.raises(AnswerMalformed, match="to request 2"):
+        apdu.get_response(bytes.fromhex("c401c1000600001391"), 2)
+
+
+def test_a_refused_attribute_of_a_list_keeps_its_place():
+    assert apdu.list_results(bytes.fromhex("03 0011 05 0104 00 00".replace(" ", ""))) == [
+        (0, 5),
+        (4, None),
+        (0, None),
+    ]
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"", b"\xc4\x01\x41", b"\xc4\x02\x41", b"\x61"]))
+def test_any_answer_is_understood_or_a_dlms_error(data, head):
+    for parse in (
+        lambda: apdu.get_response(head + data, 1),
+        lambda: apdu.association_response(head + data),
+        lambda: apdu.list_results(data),
+    ):
+        with contextlib.suppress(DlmsError):
+            parse()
+
+
+@pytest.mark.parametrize("text", ["3/1.0.1.8.0.255", "x/1.0.1.8.0.255/2", "3/1.0.1.8.255/2"])
+def test_an_object_that_is_no_object_is_refused(text):
+    with pytest.raises(ValueError, match="expected"):
+        Attribute.parse(text)
+
+
+@given(st.integers(86400, 4_000_000_000), st.integers(-720, 840), st.booleans())
+def test_an_instant_survives_the_meters_date_time(utc_s, offset_min, inverted):
+    meter_time = MeterTime(offset_min, inverted_deviation=inverted)
+    assert meter_time.utc_s(meter_time.octets(utc_s)) == utc_s
+
+
+def test_a_clock_without_deviation_is_in_the_meters_standard_time():
+    octets = bytes.fromhex("07e30c1f0217000000800000")
+    assert MeterTime(60).utc_s(octets) == calendar.timegm((2019, 12, 31, 22, 0, 0))
+
+
+def test_daylight_saving_is_in_the_deviation():
+    octets = bytes.fromhex("07e10a01ff000000 00ff8880".replace(" ", ""))
+    assert MeterTime(60).utc_s(octets) == calendar.timegm((2017, 9, 30, 22, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    ["ffff0c1f0217000000ffc400", "07e30d1f0217000000ffc400", "07e3021eff17000000ffc400"],
+)
+def test_a_date_that_is_not_specified_is_refused(octets):
+    with pytest.raises(AnswerMalformed, match="expected"):
+        MeterTime(60).utc_s(bytes.fromhex(octets))
+
+
+@pytest.mark.parametrize(
+    ("status", "suspect"), [(0, False), (1, True), (0x80, False), (0xFF, False)]
+)
+def test_a_clock_that_calls_itself_wrong_is_not_trusted(status, suspect):
+    assert untrusted(bytes(11) + bytes([status])) is suspect
+
+
+@pytest.mark.parametrize(
+    ("scaler", "raw", "exponent", "whole"),
+    [(3, 5, 0, 5000), (-1, 2312, 1, 2312), (-2, 457, 2, 457), (-3, 2500, 1, 25), (-1, -15, 0, -2)],
+)
+def test_scalers_give_whole_numbers_of_our_units(scaler, raw, exponent, whole):
+    assert Scaling(scaler, "").whole(raw, exponent) == whole
+
+
+def test_a_scaler_that_cannot_be_is_an_error():
+    with pytest.raises(MeterDiffers):
+        Scaling.of(100, 30)
+
+
+def test_status_bits_add_up_to_flags():
+    flags = load_meter_class("idis_residential").profile.status_flags
+    assert flags[0x80] == Quality.POWER_FAIL
+    assert flags[0x22] == Quality.CLOCK_UNTRUSTED
+    assert flags[0x84] == Quality.POWER_FAIL | Quality.PARTIAL
+    assert flags[0x08] == 0
+
+
+def test_an_unknown_class_names_the_known_ones():
+    with pytest.raises(MeterClassError, match="idis_residential, transformer_check"):
+        load_meter_class("idis_resident")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("client_sap = 1", "client_sap = 200", "association.client_sap: expected a client SAP"),
+        ('security = "lls"', 'security = "hls"', "association.security"),
+        ("window = 7", "window = 9", "link.window: expected 1 to 7"),
+        ("max_pdu = 65535", "max_pdu = 1", "max_pdu: expected 64"),
+        ('7 = "POWER_FAIL"', '7 = "POWER"', "status_bits.7: expected one of NO_DATA"),
+        ("voltage_dv = {", "voltage = {", "objects.voltage: expected one of import_wh"),
+        ('"1.0.99.1.0.255"', '"1.0.99"', "profile.object: expected six numbers"),
+        ("tries = 3", "", "link.tries: expected a int, found None"),
+        ("[clock]", "[clock", "not TOML"),
+    ],
+)
+def test_an_error_in_a_class_file_names_file_and_key(tmp_path, old, new, message):
+    text = (FOLDER / "idis_residential.toml").read_text()
+    assert old in text
+    (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(MeterClassError) as error:
+        load_meter_class("mine", tmp_path)
+    assert message in str(error.value)
+    assert "mine.toml" in str(error.value)
