@@ -24,9 +24,10 @@ from ext.aggregate_form import (
 
 
 class Aggregator:
-    """See `ext.aggregate.Aggregator`."""
+    """One meter's samples on their way to closed intervals."""
 
     def __init__(self, registers: int, gauges: int, interval_ms: int = 900_000) -> None:
+        """For samples of so many registers and gauges, at most 16 of each."""
         if not (0 <= registers <= MOST_CHANNELS and 0 <= gauges <= MOST_CHANNELS):
             raise AggregateError(
                 f"{registers} registers and {gauges} gauges, expected at most {MOST_CHANNELS} each"
@@ -44,6 +45,7 @@ class Aggregator:
         self._begin(0)
 
     def resume(self, edge_utc_ms: int, registers: Sequence[int]) -> None:
+        """Go on from an edge at which the registers are known, as after a restart."""
         if edge_utc_ms % self._interval_ms or len(registers) != self._registers:
             raise AggregateError(
                 f"edge {edge_utc_ms} ms with {len(registers)} registers: expected an edge of "
@@ -77,6 +79,7 @@ class Aggregator:
     def push_many(
         self, at_utc_ms: array[int], registers: array[int], gauges: array[int]
     ) -> list[Closed]:
+        """Take samples in a row: array('q') of times, and of values sample by sample."""
         r, g = self._registers, self._gauges
         if len(registers) != r * len(at_utc_ms) or len(gauges) != g * len(at_utc_ms):
             raise AggregateError(
