@@ -7,9 +7,9 @@ what holds when the deviation is not specified, and the deviation's sign.
 
 from __future__ import annotations
 
-import calendar
 import struct
 import time
+from datetime import date
 from typing import Final
 
 from agent.dlms.errors import AnswerMalformed
@@ -18,6 +18,7 @@ _FIELDS: Final = struct.Struct(">4sxBBBxhB")
 _UNSPECIFIED_DEVIATION: Final = -0x8000
 _NO_STATUS: Final = 0xFF
 _DAYS_REMEMBERED: Final = 64
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 INVALID: Final = 0x01
 DOUBTFUL: Final = 0x02
@@ -38,12 +39,12 @@ class MeterTime:
         """Seconds since 1970 UTC; raises AnswerMalformed if date or time is not specified."""
         if len(octets) != 12:
             raise AnswerMalformed(f"expected a date-time of 12 bytes, came {octets.hex()}")
-        date, hour, minute, second, deviation, _ = _FIELDS.unpack(octets)
-        day_s = self._days.get(date)
+        day, hour, minute, second, deviation, _ = _FIELDS.unpack(octets)
+        day_s = self._days.get(day)
         if day_s is None:
             if len(self._days) >= _DAYS_REMEMBERED:
                 self._days.clear()
-            day_s = self._days[date] = _day_s(date)
+            day_s = self._days[day] = _day_s(day)
         if second == 0xFF:
             second = 0
         if hour > 24 or minute > 59 or second > 60:
@@ -58,7 +59,7 @@ class MeterTime:
     def octets(self, utc_s: int) -> bytes:
         """The date-time of an instant in the meter's standard time; day of week not specified."""
         local = time.gmtime(utc_s + self._utc_offset_min * 60)
-        date = struct.pack(">HBBB", local.tm_year, local.tm_mon, local.tm_mday, 0xFF)
+        day = struct.pack(">HBBB", local.tm_year, local.tm_mon, local.tm_mday, 0xFF)
         clock = struct.pack(
             ">BBBBhB",
             local.tm_hour,
@@ -68,7 +69,7 @@ class MeterTime:
             -self._utc_offset_min * self._sign,
             0,
         )
-        return date + clock
+        return day + clock
 
 
 def untrusted(octets: bytes) -> bool:
@@ -79,10 +80,9 @@ def untrusted(octets: bytes) -> bool:
     return bool(status & (INVALID | DOUBTFUL | DIFFERENT_BASE))
 
 
-def _day_s(date: bytes) -> int:
-    year, month, day = struct.unpack(">HBB", date)
-    if not 1970 <= year <= 2200 or not 1 <= month <= 12:
-        raise AnswerMalformed(f"expected a whole date, came {date.hex()}")
-    if not 1 <= day <= calendar.monthrange(year, month)[1]:
-        raise AnswerMalformed(f"expected a day of the month, came the date {date.hex()}")
-    return calendar.timegm((year, month, day, 0, 0, 0))
+def _day_s(octets: bytes) -> int:
+    year, month, day = struct.unpack(">HBB", octets)
+    try:
+        return (date(year, month, day).toordinal() - _EPOCH_ORDINAL) * 86400
+    except ValueError as error:
+        raise AnswerMalformed(f"expected a whole date, came {octets.hex()} ({error})") from error
