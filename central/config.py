@@ -111,12 +111,12 @@ class _Reader:
         sections = {name: self._section(table, name) for name in _SECTIONS}
         for name, section in sections.items():
             self._refuse_unknown(name, section, known[name])
-        data_dir = self._path_of("", table, "data_dir")
-        assert data_dir is not None
+        tenant = self._text("", table, "tenant")
+        data_dir = self._needed_path("", table, "data_dir")
         broker, metrics, api = sections["broker"], sections["metrics"], sections["api"]
         return Config(
             source=self._path,
-            tenant=self._text("", table, "tenant"),
+            tenant=tenant,
             data_dir=data_dir,
             clock_file=self._path_of("", table, "clock_file", needed=False),
             interval_s=60 * self._number("", table, "interval_min", 5, 30, default=15),

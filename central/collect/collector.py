@@ -82,7 +82,7 @@ class Collector:
 
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop`; raises CollectorRefused, sqlite3.Error, OSError."""
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = _SESSION_S
         properties.ReceiveMaximum = GROUP_BATCHES
         self._client.connect_async(
@@ -206,6 +206,9 @@ class Collector:
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         self._arrivals.put(
             _Arrival(
-                self._connection, Message(message.topic, message.payload), message.mid, message.qos
+                self._connection,
+                Message(message.topic, bytes(message.payload)),
+                message.mid,
+                message.qos,
             )
         )

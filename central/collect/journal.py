@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 ZERO_HASH = bytes(16)
 _DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.db\Z")
@@ -282,7 +282,7 @@ class JournalReader:
             database.close()
         self._opened.clear()
 
-    def _rows(self, path: Path, last_id: int) -> Iterable[tuple[int, str, bytes]]:
+    def _rows(self, path: Path, last_id: int) -> Iterable[tuple[Any, ...]]:
         database = self._opened.get(path)
         if database is None:
             database = _reading(path)

@@ -85,6 +85,7 @@ class Reception:
         self._said_s: dict[str, float] = {}
         self._pruned_s = float("-inf")
         self._keys_seen: tuple[int, int] = (0, 0)
+        self._keyset_version = 0
         _declare(metrics)
         self._follow_keys()
 

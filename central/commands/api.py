@@ -16,8 +16,7 @@ def add(parsers: Parsers) -> None:
     parser = parsers.add_parser(
         "api",
         help="serve the API and the page",
-        description="Answers from aggregates.db and registry.db; changes neither. Asks for a "
-        "login unless [api] open = true.",
+        description="Serves the page, the map and the asset records; metrics are at /metrics.",
     )
     add_config(parser)
     parser.set_defaults(action=_api)

@@ -1,4 +1,4 @@
-"""`loadscape-central users`: who may log in to the page."""
+"""`loadscape-central users`: who may open the page."""
 
 from __future__ import annotations
 
@@ -19,27 +19,24 @@ def add(parsers: Parsers) -> None:
     adding = verbs.add_parser(
         "add",
         help="add an account or give it a new password",
-        description="Asks for the password on the terminal, or reads one line from standard input.",
+        description="Asks for the password; with standard input from a pipe, reads one line.",
     )
     add_config(adding)
-    adding.add_argument("name", metavar="NAME", help="letters, digits and . _ @ -")
+    adding.add_argument("name", metavar="NAME")
     adding.set_defaults(action=_add)
 
 
 def _add(options: argparse.Namespace) -> int:
     config = load_config(options.config)
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"password of {options.name}: ")
+        if getpass.getpass("once more: ") != password:
+            raise CommandFailed("the two passwords differ; nothing was changed; try again")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
     try:
-        new = add_user(config.registry_file, options.name, _password())
+        new = add_user(config.registry_file, options.name, password)
     except UserRefused as error:
         raise CommandFailed(str(error)) from error
-    print(f"{options.name}: {'account added' if new else 'new password set'}")
+    print(f"{options.name}: {'added' if new else 'has a new password'}")
     return 0
-
-
-def _password() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
-        raise UserRefused("expected the same password twice, they differ; try again")
-    return password

@@ -12,8 +12,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
+
+import numpy as np
 
 from central.collect.journal import Batch, JournalReader
 from central.config import Config
@@ -40,6 +43,8 @@ _LOOK_EVERY_S = 0.25
 _QUIET_S = 600.0
 _VACUUM_EVERY_S = 3600.0
 _AHEAD_S = 86_400
+_BEHIND_S = 400 * 86_400
+_LARGEST = 1 << 53
 
 ROWS = "loadscape_loader_rows_total"
 BATCHES = "loadscape_loader_batches_total"
@@ -69,6 +74,7 @@ class Loader:
         It may be called again for the same day.
         """
         self._tenant = config.tenant
+        self._interval_s = config.interval_s
         self._place = KeyPlace(config.keys_dir)
         self._epoch_keys = read_epoch_keys(self._place)
         self._clock = config.clock()
@@ -179,12 +185,31 @@ class Loader:
             block = decode_block(plaintext, lambda key: self._roster(batch.device, key, rosters))
         except (EnvelopeError, BlockError, LedgerError) as error:
             raise _NotReadable("unreadable", f"{type(error).__name__}: {error}") from error
-        latest = self._clock.now_utc_s() + _AHEAD_S
-        if len(block.end_utc_s) and max(block.end_utc_s) > latest:
-            raise _NotReadable("unreadable", "an interval ends more than a day from now")
+        self._check_plausible(block)
         if block.carries_roster:
             rosters[batch.device, block.roster.hash] = block.roster
         return block
+
+    def _check_plausible(self, block: Block) -> None:
+        """Keep out what no working device sends and what later sums could not bear."""
+        if block.interval_s != self._interval_s:
+            raise _NotReadable(
+                "unreadable",
+                f"intervals of {block.interval_s} s, here they have {self._interval_s} s "
+                "(interval_min)",
+            )
+        if not len(block.end_utc_s):
+            return
+        now_utc_s = self._clock.now_utc_s()
+        first, last = _bounds(block.end_utc_s)
+        if first < now_utc_s - _BEHIND_S or last > now_utc_s + _AHEAD_S:
+            raise _NotReadable(
+                "unreadable", "an interval ends more than 400 days ago or a day ahead"
+            )
+        for channel, column in zip(block.schema.channels, block.columns, strict=True):
+            lowest, highest = _bounds(column)
+            if lowest < -_LARGEST or highest > _LARGEST:
+                raise _NotReadable("unreadable", f"a {channel.name} beyond 2^53")
 
     def _epoch_key(self, kid: bytes) -> bytes:
         if kid not in self._epoch_keys:
@@ -230,6 +255,11 @@ class Loader:
         self._lake.replace_day(day, self._engine.query("kept_rows", files))
         self._metrics.count(REWRITES)
         self._metrics.count(SECONDS, time.monotonic() - began_s, part="rewrite")
+
+
+def _bounds(values: array[int]) -> tuple[int, int]:
+    column = np.asarray(values, dtype=np.int64)
+    return int(column.min()), int(column.max())
 
 
 def _declare(metrics: MetricSet) -> None:

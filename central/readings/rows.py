@@ -53,9 +53,9 @@ class Rows:
             lsn,
             batch,
             block.interval_s,
-            np.frombuffer(block.end_utc_s, dtype=np.int64),
-            np.frombuffer(block.meter, dtype=np.uint16).astype(np.int64) + first,
-            tuple(np.frombuffer(column, dtype=np.int64) for column in block.columns),
+            np.asarray(block.end_utc_s, dtype=np.int64),
+            np.asarray(block.meter, dtype=np.int64) + first,
+            tuple(np.asarray(column, dtype=np.int64) for column in block.columns),
         )
         self._pieces.setdefault(block.schema.id, (block.schema, []))[1].append(piece)
         self.count += len(piece.end_utc_s)
