@@ -40,6 +40,7 @@ def create_app(config: Config, *, web_dist: Path = WEB_DIST) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
+    app.state.centre = centre
     for routes in (
         map_routes(centre),
         place_routes(centre),

@@ -37,6 +37,8 @@ class Centre:
         self.config = config
         self.clock = config.clock()
         self.aggregates = AggregatesReader(config.aggregates_file)
+        self.closing = False
+        """Set when the server stops, so that endless answers end."""
         self._make_bodies = make_bodies
         self._lock = threading.Lock()
         self._blobs: GridBlobs | None = None

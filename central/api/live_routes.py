@@ -41,7 +41,7 @@ def live_routes(centre: Centre) -> APIRouter:
 
 
 async def version_events(centre: Centre) -> AsyncIterator[bytes]:
-    """One `version` event now and one after every change of the aggregates, for ever.
+    """One `version` event now and one after every change of the aggregates, until closing.
 
     SQLite's data version is looked at, which costs microseconds; the state is
     read only when it moved. A comment keeps the connection alive meanwhile.
@@ -52,7 +52,7 @@ async def version_events(centre: Centre) -> AsyncIterator[bytes]:
     sent: bytes | None = None
     said_s = loop.time()
     try:
-        while True:
+        while not centre.closing:
             if connection is None:
                 connection = centre.aggregates.connect()
             data_version = None

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from types import FrameType
 
 import uvicorn
 
 from central.api import users
 from central.api.app import create_app
+from central.api.centre import Centre
 from central.config import Config
 
 LOG = logging.getLogger("loadscape.api")
 
 STOP_WAITS_S = 2
-"""How long open event streams may hold up the end."""
+"""How long open answers may hold up the end."""
 
 
 class ApiPlaceTaken(OSError):
@@ -35,18 +37,32 @@ def serve(config: Config) -> None:
     elif users.count(config.registry_file) == 0:
         LOG.warning("there is no account yet; add one: loadscape-central users add NAME")
     LOG.info("page and API at http://%s:%d/", host, port)
-    server = uvicorn.Server(
+    app = create_app(config)
+    server = _Server(
         uvicorn.Config(
-            create_app(config),
+            app,
             log_level="warning",
             access_log=False,
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=STOP_WAITS_S,
-        )
+        ),
+        app.state.centre,
     )
     with listening:
         server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams before it waits for open answers."""
+
+    def __init__(self, config: uvicorn.Config, centre: Centre) -> None:
+        super().__init__(config)
+        self._centre = centre
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._centre.closing = True
+        super().handle_exit(sig, frame)
 
 
 def _listen(config: Config) -> socket.socket:
