@@ -1,468 +1,350 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The column codec, compiled; twin of column_pure, which explains it."""
+"""One channel of an interval block as bits; twin of column_pure, which explains the form."""
 
 from cpython cimport array
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 
 import array
 
-from ext.column_damaged import ColumnDamaged
+from ext.column_form import ColumnDamaged, ColumnTooLarge
 
 cdef enum:
-    MOST_ONES = 20
+    ALL_ZERO = 63
     MOST_K = 40
-    MOST_TAIL_K = 32
-    WINDOW = 16
-    SIGNED = 4
-    QUIET = 8
-    DELTA = 1
-    SPARSE = 2
+    ESCAPE = 24
+    UNSIGNED_TAILS = 4
+    ADAPTIVE = 8
+    HEAD_DIFFERENCES = 16
+    UNSIGNED_HEADS = 32
 
-cdef uint64_t CAP = <uint64_t>1 << 32
-
-
-# --- numbers
-
-cdef inline uint64_t fold(int64_t residual, int signed_form) noexcept nogil:
-    cdef uint64_t bits = <uint64_t>residual
-    if not signed_form:
-        return bits
-    return (bits << 1) ^ (<uint64_t>0 - (bits >> 63))
+cdef uint64_t STEADY = <uint64_t>1 << 40
 
 
-cdef inline uint64_t unfold(uint64_t u, int signed_form) noexcept nogil:
-    if not signed_form:
-        return u
-    return (u >> 1) ^ (<uint64_t>0 - (u & 1))
+cdef struct Bits:
+    uint8_t* data
+    size_t size
+    size_t at
 
 
-cdef inline int bit_length(uint64_t u) noexcept nogil:
-    cdef int size = 0
-    while u:
-        size += 1
-        u >>= 1
-    return size
+cdef inline void put(Bits* bits, uint64_t value, int count) noexcept nogil:
+    cdef int i
+    for i in range(count - 1, -1, -1):
+        if (value >> i) & 1:
+            bits.data[bits.at >> 3] |= <uint8_t>(0x80 >> (bits.at & 7))
+        bits.at += 1
 
 
-cdef inline uint64_t cost_of(uint64_t u, int k) noexcept nogil:
-    cdef uint64_t ones = u >> k
-    return ones + 1 + k if ones < MOST_ONES else <uint64_t>(MOST_ONES + 6 + bit_length(u))
+cdef inline void put_rice(Bits* bits, uint64_t value, int k) noexcept nogil:
+    cdef uint64_t quotient = value >> k
+    cdef int i
+    if quotient >= ESCAPE:
+        put(bits, (<uint64_t>1 << ESCAPE) - 1, ESCAPE)
+        put(bits, value, 64)
+        return
+    put(bits, ((<uint64_t>1 << quotient) - 1) << 1, <int>quotient + 1)
+    put(bits, value, k)
 
 
-cdef struct Mean:
-    uint64_t total
-    uint64_t count
+cdef inline uint64_t rice_cost(uint64_t value, int k) noexcept nogil:
+    cdef uint64_t quotient = value >> k
+    return ESCAPE + 64 if quotient >= ESCAPE else quotient + 1 + k
 
 
-cdef inline void mean_start(Mean* mean, int k) noexcept nogil:
-    mean.total = (<uint64_t>3 << k) >> 1
-    mean.count = 1
+cdef inline uint64_t zigzag(int64_t value) noexcept nogil:
+    return (<uint64_t>value << 1) ^ <uint64_t>(value >> 63)
 
 
-cdef inline int mean_k(Mean* mean) noexcept nogil:
+cdef inline int64_t unzigzag(uint64_t value) noexcept nogil:
+    return <int64_t>((value >> 1) ^ (0 - (value & 1)))
+
+
+cdef int best_k(const uint64_t* values, size_t count) noexcept nogil:
+    cdef uint64_t total = 0, cost, lowest = 0
+    cdef size_t i
+    cdef int k, guess = 0, best = ALL_ZERO
+    cdef bint zero = True
+    for i in range(count):
+        if values[i]:
+            zero = False
+        total += values[i] if values[i] < STEADY else STEADY
+    if zero:
+        return ALL_ZERO
+    total //= count
+    while guess < MOST_K and (total >> (guess + 1)):
+        guess += 1
+    for k in range(guess - 1 if guess else 0, guess + 2 if guess < MOST_K else MOST_K + 1):
+        cost = 0
+        for i in range(count):
+            cost += rice_cost(values[i], k)
+        if best == ALL_ZERO or cost < lowest:
+            best, lowest = k, cost
+    return best
+
+
+cdef inline int adaptive_k(uint64_t total, uint64_t count) noexcept nogil:
     cdef int k = 0
-    while (mean.count << k) * 3 < mean.total * 2:
+    while k < MOST_K and (count << k) < total:
         k += 1
     return k
 
 
-cdef inline void mean_add(Mean* mean, uint64_t u) noexcept nogil:
-    mean.total += u if u < CAP else CAP
-    mean.count += 1
-    if mean.count == WINDOW:
-        mean.total >>= 1
-        mean.count >>= 1
+cdef uint64_t run_bits(const uint64_t* values, size_t count, int k, bint adaptive,
+                       Bits* bits) noexcept nogil:
+    """Cost of a run's tail; written too where `bits` is given."""
+    cdef uint64_t cost = 6, total = <uint64_t>1 << (k if k < MOST_K else MOST_K), seen = 1
+    cdef size_t i
+    if bits:
+        put(bits, k, 6)
+    if k == ALL_ZERO:
+        return cost
+    for i in range(count):
+        if adaptive:
+            k = adaptive_k(total, seen)
+            total += values[i] if values[i] < STEADY else STEADY
+            seen += 1
+            if seen == 32:
+                total >>= 1
+                seen = 16
+        cost += rice_cost(values[i], k)
+        if bits:
+            put_rice(bits, values[i], k)
+    return cost
 
 
-# --- bits
-
-cdef class Writer:
-    cdef uint8_t* room
-    cdef Py_ssize_t size
-    cdef uint64_t bit
-
-    def __cinit__(self, Py_ssize_t size):
-        self.room = <uint8_t*>malloc(size if size else 1)
-        if self.room == NULL:
-            raise MemoryError()
-        memset(self.room, 0, size if size else 1)
-        self.size = size
-        self.bit = 0
-
-    def __dealloc__(self):
-        free(self.room)
-
-    cdef void put(self, uint64_t value, int count) noexcept nogil:
-        # The room was sized from the summed costs before, so no test for space is needed.
-        cdef int free_bits, part
-        while count > 0:
-            free_bits = 8 - <int>(self.bit & 7)
-            part = count if count < free_bits else free_bits
-            self.room[self.bit >> 3] |= <uint8_t>(
-                ((value >> (count - part)) & ((1 << part) - 1)) << (free_bits - part)
-            )
-            self.bit += part
-            count -= part
-
-    cdef void rice(self, uint64_t u, int k) noexcept nogil:
-        cdef uint64_t ones = u >> k
-        cdef int size
-        if ones < MOST_ONES:
-            self.put(((<uint64_t>1 << ones) - 1) << 1, <int>ones + 1)
-            self.put(u, k)
-        else:
-            size = bit_length(u)
-            self.put((<uint64_t>1 << MOST_ONES) - 1, MOST_ONES)
-            self.put(size - 1, 6)
-            self.put(u, size)
-
-    cdef bytes close(self):
-        return PyBytes_FromStringAndSize(<char*>self.room, (self.bit + 7) >> 3)
+cdef bint map_tails(const int64_t* values, const int32_t* lengths, size_t runs, int order,
+                    uint64_t* out) noexcept nogil:
+    """Residuals of all tails; returns whether none is negative (then they are not zigzagged)."""
+    cdef size_t run, i, at = 0, written = 0
+    cdef bint unsigned = True
+    cdef uint64_t residual
+    for run in range(runs):
+        for i in range(1, lengths[run]):
+            residual = <uint64_t>values[at + i]
+            if order == 1 or (order == 2 and i == 1):
+                residual -= <uint64_t>values[at + i - 1]
+            elif order == 2:
+                residual -= 2 * <uint64_t>values[at + i - 1] - <uint64_t>values[at + i - 2]
+            if <int64_t>residual < 0:
+                unsigned = False
+            out[written] = residual
+            written += 1
+        at += lengths[run]
+    if not unsigned:
+        for i in range(written):
+            out[i] = zigzag(<int64_t>out[i])
+    return unsigned
 
 
-cdef class Reader:
-    cdef const uint8_t* data
-    cdef uint64_t bit
-    cdef uint64_t bits
-
-    cdef int take(self, int count, uint64_t* value) except -1 nogil:
-        cdef uint64_t found = 0
-        cdef int left, part
-        if self.bits - self.bit < <uint64_t>count:
-            with gil:
-                raise ColumnDamaged(f"data end at byte {self.bits >> 3} inside a column")
-        while count > 0:
-            left = 8 - <int>(self.bit & 7)
-            part = count if count < left else left
-            found = (found << part) | (
-                (self.data[self.bit >> 3] >> (left - part)) & ((1 << part) - 1)
-            )
-            self.bit += part
-            count -= part
-        value[0] = found
-        return 0
-
-    cdef int rice(self, int k, uint64_t* value) except -1 nogil:
-        cdef uint64_t ones = 0
-        cdef uint64_t bit = 0
-        while ones < MOST_ONES:
-            self.take(1, &bit)
-            if not bit:
-                break
-            ones += 1
-        if ones == MOST_ONES:
-            self.take(6, &bit)
-            self.take(<int>bit + 1, value)
-        else:
-            self.take(k, &bit)
-            value[0] = (ones << k) | bit
-        return 0
+cdef uint64_t tails_bits(const uint64_t* mapped, const int32_t* lengths, size_t runs,
+                         bint adaptive, Bits* bits) noexcept nogil:
+    cdef uint64_t cost = 0
+    cdef size_t run, at = 0
+    for run in range(runs):
+        if lengths[run] > 1:
+            cost += run_bits(mapped + at, lengths[run] - 1,
+                             best_k(mapped + at, lengths[run] - 1), adaptive, bits)
+            at += lengths[run] - 1
+    return cost
 
 
-# --- encoding
-
-cdef Py_ssize_t sum_lengths(const int[::1] lengths) except -1:
-    cdef Py_ssize_t total = 0
-    cdef Py_ssize_t i
-    for i in range(lengths.shape[0]):
-        if lengths[i] < 1:
-            raise ValueError(f"a run of {lengths[i]} values, expected at least 1")
-        total += lengths[i]
-    return total
-
-
-cdef struct Form:
-    int form
-    int k
-    uint64_t cost
-
-
-cdef inline uint64_t residual_of(
-    const int64_t* run, Py_ssize_t at, int order
-) noexcept nogil:
-    cdef uint64_t value = <uint64_t>run[at]
-    if order == 0:
-        return value
-    if order == 1 or at == 1:
-        return value - <uint64_t>run[at - 1]
-    return value - 2 * <uint64_t>run[at - 1] + <uint64_t>run[at - 2]
-
-
-cdef Form head_form(const int64_t[::1] values, const int[::1] lengths, uint64_t[::1] room):
-    cdef Form best
-    cdef Py_ssize_t i, at, runs = lengths.shape[0]
-    cdef uint64_t before, cost
-    cdef int delta, sparse, k, signed_form, loud
-    best.form = -1
-    best.k = 0
-    best.cost = 0
-    for delta in range(2):
-        before = 0
-        at = 0
-        signed_form = 0
-        loud = 0
-        for i in range(runs):
-            room[i] = <uint64_t>values[at] - before
-            if <int64_t>room[i] < 0:
-                signed_form = SIGNED
-            if room[i]:
-                loud = 1
-            if delta:
-                before = <uint64_t>values[at]
-            at += lengths[i]
-        if not loud:
-            best.form = delta | QUIET
-            best.cost = 0
-            return best
-        for i in range(runs):
-            room[i] = fold(<int64_t>room[i], signed_form)
-        for sparse in range(0, 3, 2):
-            for k in range(MOST_K + 1):
-                cost = runs if sparse else 0
-                for i in range(runs):
-                    if not sparse:
-                        cost += cost_of(room[i], k)
-                    elif room[i]:
-                        cost += cost_of(room[i] - 1, k)
-                if best.form < 0 or cost < best.cost:
-                    best.form = delta | sparse | signed_form
-                    best.k = k
-                    best.cost = cost
-    return best
-
-
-cdef void write_heads(
-    Writer bits, const int64_t[::1] values, const int[::1] lengths, Form best
-) noexcept:
-    cdef Py_ssize_t i, at = 0
+cdef bint map_heads(const int64_t* values, const int32_t* lengths, size_t runs, bint differences,
+                    uint64_t* out) noexcept nogil:
+    cdef size_t run, at = 0
+    cdef bint unsigned = True
     cdef uint64_t before = 0
-    cdef uint64_t u
-    bits.put(best.form, 8)
-    if best.form & QUIET:
-        return
-    bits.put(best.k, 8)
-    for i in range(lengths.shape[0]):
-        u = fold(<int64_t>(<uint64_t>values[at] - before), best.form & SIGNED)
-        if best.form & SPARSE:
-            bits.put(1 if u else 0, 1)
-            if u:
-                bits.rice(u - 1, best.k)
-        else:
-            bits.rice(u, best.k)
-        if best.form & DELTA:
-            before = <uint64_t>values[at]
-        at += lengths[i]
+    for run in range(runs):
+        out[run] = <uint64_t>values[at] - (before if differences else 0)
+        if <int64_t>out[run] < 0:
+            unsigned = False
+        before = <uint64_t>values[at]
+        at += lengths[run]
+    if not unsigned:
+        for run in range(runs):
+            out[run] = zigzag(<int64_t>out[run])
+    return unsigned
 
 
-cdef bint is_quiet(const int64_t* run, Py_ssize_t length, int order) noexcept nogil:
-    cdef Py_ssize_t at
-    for at in range(1, length):
-        if residual_of(run, at, order):
-            return True ^ 1
+def encode(values, lengths):
+    cdef const int64_t[::1] v = values
+    cdef const int32_t[::1] n = lengths
+    cdef size_t runs = n.shape[0], total = 0, run
+    for run in range(runs):
+        if n[run] < 1:
+            raise ColumnTooLarge(f"run {run} has {n[run]} values, expected at least 1")
+        total += n[run]
+    if total != <size_t>v.shape[0]:
+        raise ColumnTooLarge(f"runs of {total} values in all, {v.shape[0]} values given")
+    if total == 0:
+        return b"\x00"
+    cdef size_t room = total * 11 + runs + 16
+    cdef uint64_t* mapped = <uint64_t*>malloc(total * sizeof(uint64_t))
+    cdef uint8_t* buffer = <uint8_t*>calloc(room, 1)
+    cdef Bits bits
+    try:
+        if not mapped or not buffer:
+            raise MemoryError
+        bits.data, bits.size, bits.at = buffer, room, 8
+        with nogil:
+            write(&v[0], &n[0], runs, mapped, &bits)
+        return bytes(buffer[:(bits.at + 7) >> 3])
+    finally:
+        free(mapped)
+        free(buffer)
+
+
+cdef void write(const int64_t* v, const int32_t* n, size_t runs, uint64_t* mapped,
+                Bits* bits) noexcept nogil:
+    cdef uint64_t cost, lowest = 0
+    cdef int order, mode = 0, best = -1, k
+    cdef bint unsigned, adaptive, differences
+    for differences in range(2):
+        unsigned = map_heads(v, n, runs, differences, mapped)
+        k = best_k(mapped, runs)
+        cost = run_bits(mapped, runs, k, False, NULL)
+        if best < 0 or cost < lowest:
+            lowest = cost
+            best = (HEAD_DIFFERENCES if differences else 0) | (UNSIGNED_HEADS if unsigned else 0)
+    mode = best
+    map_heads(v, n, runs, mode & HEAD_DIFFERENCES, mapped)
+    run_bits(mapped, runs, best_k(mapped, runs), False, bits)
+    best = -1
+    for order in range(3):
+        unsigned = map_tails(v, n, runs, order, mapped)
+        for adaptive in range(2):
+            cost = tails_bits(mapped, n, runs, adaptive, NULL)
+            if best < 0 or cost < lowest:
+                lowest = cost
+                best = order | (UNSIGNED_TAILS if unsigned else 0) | (ADAPTIVE if adaptive else 0)
+    mode |= best
+    map_tails(v, n, runs, best & 3, mapped)
+    tails_bits(mapped, n, runs, best & ADAPTIVE, bits)
+    bits.data[0] = <uint8_t>mode
+
+
+cdef inline bint take(Bits* bits, int count, uint64_t* out) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    if bits.at + count > bits.size:
+        return False
+    for i in range(count):
+        value = (value << 1) | ((bits.data[bits.at >> 3] >> (7 - (bits.at & 7))) & 1)
+        bits.at += 1
+    out[0] = value
     return True
 
 
-cdef Form tail_form(const int64_t[::1] values, const int[::1] lengths):
-    cdef Form best
-    cdef Mean mean
-    cdef uint64_t[MOST_TAIL_K + 1] costs
-    cdef Py_ssize_t i, at, first
-    cdef uint64_t cost, u, quiet_bits
-    cdef int order, k, signed_form, loud
-    best.form = -1
-    best.k = 0
-    best.cost = 0
-    for order in range(3):
-        signed_form = 0
-        loud = 0
-        first = 0
-        for i in range(lengths.shape[0]):
-            for at in range(1, lengths[i]):
-                u = residual_of(&values[first], at, order)
-                if u:
-                    loud = 1
-                if <int64_t>u < 0:
-                    signed_form = SIGNED
-                    break
-            first += lengths[i]
-        if not loud:
-            best.form = order | QUIET
-            best.cost = 0
-            return best
-        for k in range(MOST_TAIL_K + 1):
-            costs[k] = 0
-        first = 0
-        quiet_bits = 0
-        for i in range(lengths.shape[0]):
-            if lengths[i] > 1:
-                quiet_bits += 1
-                if not is_quiet(&values[first], lengths[i], order):
-                    u = fold(<int64_t>residual_of(&values[first], 1, order), signed_form)
-                    for k in range(MOST_TAIL_K + 1):
-                        costs[k] += cost_of(u, k)
-            first += lengths[i]
-        k = 0
-        for i in range(1, MOST_TAIL_K + 1):
-            if costs[i] < costs[k]:
-                k = <int>i
-        cost = quiet_bits
-        first = 0
-        for i in range(lengths.shape[0]):
-            if lengths[i] > 1 and not is_quiet(&values[first], lengths[i], order):
-                mean_start(&mean, k)
-                for at in range(1, lengths[i]):
-                    u = fold(<int64_t>residual_of(&values[first], at, order), signed_form)
-                    cost += cost_of(u, mean_k(&mean))
-                    mean_add(&mean, u)
-            first += lengths[i]
-        if best.form < 0 or cost < best.cost:
-            best.form = order | signed_form
-            best.k = k
-            best.cost = cost
-    return best
+cdef inline bint take_rice(Bits* bits, int k, uint64_t* out) noexcept nogil:
+    cdef uint64_t quotient = 0, low
+    while quotient < ESCAPE:
+        if bits.at >= bits.size:
+            return False
+        bits.at += 1
+        if not (bits.data[(bits.at - 1) >> 3] >> (7 - ((bits.at - 1) & 7))) & 1:
+            break
+        quotient += 1
+    if quotient == ESCAPE:
+        return take(bits, 64, out)
+    if not take(bits, k, &low):
+        return False
+    out[0] = (quotient << k) | low
+    return True
 
 
-cdef void write_tails(
-    Writer bits, const int64_t[::1] values, const int[::1] lengths, Form best
-) noexcept:
-    cdef Mean mean
-    cdef Py_ssize_t i, at, first = 0
-    cdef int order = best.form & 3
-    cdef uint64_t u
-    bits.put(best.form, 8)
-    if best.form & QUIET:
-        return
-    bits.put(best.k, 8)
-    for i in range(lengths.shape[0]):
-        if lengths[i] > 1:
-            if is_quiet(&values[first], lengths[i], order):
-                bits.put(0, 1)
-            else:
-                bits.put(1, 1)
-                mean_start(&mean, best.k)
-                for at in range(1, lengths[i]):
-                    u = fold(
-                        <int64_t>residual_of(&values[first], at, order), best.form & SIGNED
-                    )
-                    bits.rice(u, mean_k(&mean))
-                    mean_add(&mean, u)
-        first += lengths[i]
+cdef bint take_run(Bits* bits, size_t count, bint adaptive, uint64_t* out) noexcept nogil:
+    cdef uint64_t stored, total, seen = 1
+    cdef size_t i
+    cdef int k
+    if not take(bits, 6, &stored):
+        return False
+    if stored == ALL_ZERO:
+        for i in range(count):
+            out[i] = 0
+        return True
+    if stored > MOST_K:
+        return False
+    k = <int>stored
+    total = <uint64_t>1 << k
+    for i in range(count):
+        if adaptive:
+            k = adaptive_k(total, seen)
+        if not take_rice(bits, k, out + i):
+            return False
+        if adaptive:
+            total += out[i] if out[i] < STEADY else STEADY
+            seen += 1
+            if seen == 32:
+                total >>= 1
+                seen = 16
+    return True
 
 
-def encode(const int64_t[::1] values not None, const int[::1] lengths not None):
-    cdef Py_ssize_t total = sum_lengths(lengths)
-    cdef Form heads, tails
-    cdef uint64_t bit_count = 0
-    if total != values.shape[0]:
-        raise ValueError(f"lengths sum to {total}, there are {values.shape[0]} values")
+def decode(data, Py_ssize_t offset, lengths):
+    cdef const uint8_t[::1] d = data
+    cdef const int32_t[::1] n = lengths
+    cdef size_t runs = n.shape[0], total = 0, run
+    for run in range(runs):
+        if n[run] < 1:
+            raise ColumnTooLarge(f"run {run} has {n[run]} values, expected at least 1")
+        total += n[run]
+    if offset < 0 or offset >= d.shape[0]:
+        raise ColumnDamaged("the data end where a column was expected")
+    cdef int mode = d[offset]
+    if mode > 63 or (mode & 3) == 3:
+        raise ColumnDamaged(f"column mode {mode} is not used")
+    cdef array.array values = array.clone(array.array("q"), total, zero=False)
     if total == 0:
-        return b""
-    room = array.array("Q", bytes(8 * lengths.shape[0]))
-    heads = head_form(values, lengths, room)
-    bit_count = 16 + heads.cost
-    if total > lengths.shape[0]:
-        tails = tail_form(values, lengths)
-        bit_count += 16 + tails.cost
-    bits = Writer((bit_count + 7) // 8)
-    write_heads(bits, values, lengths, heads)
-    if total > lengths.shape[0]:
-        write_tails(bits, values, lengths, tails)
-    return bits.close()
+        if mode:
+            raise ColumnDamaged(f"column mode {mode} for an empty column, expected 0")
+        return values, offset + 1
+    cdef uint64_t* scratch = <uint64_t*>malloc(total * sizeof(uint64_t))
+    cdef Bits bits
+    cdef bint well
+    bits.data = <uint8_t*>&d[0]
+    bits.size = <size_t>d.shape[0] * 8
+    bits.at = <size_t>offset * 8 + 8
+    if not scratch:
+        raise MemoryError
+    try:
+        with nogil:
+            well = read(&bits, &n[0], runs, mode, scratch, <uint64_t*>values.data.as_longlongs)
+    finally:
+        free(scratch)
+    if not well:
+        raise ColumnDamaged("the column's bits end too early or name an impossible parameter")
+    while bits.at & 7:
+        if (bits.data[bits.at >> 3] >> (7 - (bits.at & 7))) & 1:
+            raise ColumnDamaged("the bits that fill the column's last byte are not zero")
+        bits.at += 1
+    return values, <Py_ssize_t>(bits.at >> 3)
 
 
-# --- decoding
-
-cdef int read_heads(Reader bits, int64_t* values, const int[::1] lengths) except -1:
-    cdef uint64_t form = 0
-    cdef uint64_t k = 0
-    cdef uint64_t u, before = 0
-    cdef Py_ssize_t i, at = 0
-    bits.take(8, &form)
-    if form > 15 or (form & QUIET and form & ~<uint64_t>(QUIET | DELTA)):
-        raise ColumnDamaged(f"head form {form} is not known")
-    if not form & QUIET:
-        bits.take(8, &k)
-    if k > MOST_K:
-        raise ColumnDamaged(f"head parameter {k}, expected at most {MOST_K}")
-    for i in range(lengths.shape[0]):
-        u = 0
-        if form & SPARSE:
-            bits.take(1, &u)
-            if u:
-                bits.rice(<int>k, &u)
-                u += 1
-        elif not form & QUIET:
-            bits.rice(<int>k, &u)
-        u = unfold(u, form & SIGNED)
-        if form & DELTA:
-            u += before
-            before = u
-        values[at] = <int64_t>u
-        at += lengths[i]
-    return 0
-
-
-cdef int read_tails(Reader bits, int64_t* values, const int[::1] lengths) except -1:
-    cdef Mean mean
-    cdef uint64_t form = 0
-    cdef uint64_t k = 0
-    cdef uint64_t u, value, before, slope, loud
-    cdef Py_ssize_t i, at, first = 0
-    cdef int order, signed_form
-    bits.take(8, &form)
-    order = form & 3
-    signed_form = form & SIGNED
-    if order == 3 or form > 15 or (form & QUIET and signed_form):
-        raise ColumnDamaged(f"tail form {form} is not known")
-    if not form & QUIET:
-        bits.take(8, &k)
-    if k > MOST_TAIL_K:
-        raise ColumnDamaged(f"tail parameter {k}, expected at most {MOST_TAIL_K}")
-    for i in range(lengths.shape[0]):
-        if lengths[i] > 1:
-            loud = 0
-            if not form & QUIET:
-                bits.take(1, &loud)
-            mean_start(&mean, <int>k)
-            before = <uint64_t>values[first]
-            slope = 0
-            for at in range(first + 1, first + lengths[i]):
-                u = 0
-                if loud:
-                    bits.rice(mean_k(&mean), &u)
-                    mean_add(&mean, u)
-                value = unfold(u, signed_form)
-                if order == 1:
-                    value += before
+cdef bint read(Bits* bits, const int32_t* n, size_t runs, int mode, uint64_t* scratch,
+               uint64_t* out) noexcept nogil:
+    cdef size_t run, i, at = 0
+    cdef uint64_t before = 0
+    cdef int order = mode & 3
+    if not take_run(bits, runs, False, scratch):
+        return False
+    for run in range(runs):
+        if not mode & UNSIGNED_HEADS:
+            scratch[run] = <uint64_t>unzigzag(scratch[run])
+        if mode & HEAD_DIFFERENCES:
+            scratch[run] += before
+        before = scratch[run]
+        out[at] = before
+        at += n[run]
+    at = 0
+    for run in range(runs):
+        if n[run] > 1:
+            if not take_run(bits, n[run] - 1, (mode & ADAPTIVE) != 0, out + at + 1):
+                return False
+            for i in range(at + 1, at + n[run]):
+                if not mode & UNSIGNED_TAILS:
+                    out[i] = <uint64_t>unzigzag(out[i])
+                if order == 1 or (order == 2 and i == at + 1):
+                    out[i] += out[i - 1]
                 elif order == 2:
-                    value += before + slope
-                slope = value - before
-                before = value
-                values[at] = <int64_t>value
-        first += lengths[i]
-    return 0
-
-
-def decode(const uint8_t[::1] data not None, Py_ssize_t offset, const int[::1] lengths not None):
-    cdef Py_ssize_t total = sum_lengths(lengths)
-    cdef array.array values
-    cdef uint64_t rest = 0
-    if not 0 <= offset <= data.shape[0]:
-        raise ColumnDamaged(f"offset {offset} is not within {data.shape[0]} bytes")
-    values = array.clone(array.array("q"), total, True)
-    if total == 0:
-        return values, offset
-    bits = Reader()
-    bits.data = &data[0] if data.shape[0] else NULL
-    bits.bit = 8 * <uint64_t>offset
-    bits.bits = 8 * <uint64_t>data.shape[0]
-    read_heads(bits, <int64_t*>values.data.as_longlongs, lengths)
-    if total > lengths.shape[0]:
-        read_tails(bits, <int64_t*>values.data.as_longlongs, lengths)
-    bits.take((8 - <int>(bits.bit & 7)) & 7, &rest)
-    if rest:
-        raise ColumnDamaged("the bits that fill the column's last byte are not zero")
-    return values, <Py_ssize_t>(bits.bit >> 3)
+                    out[i] += 2 * out[i - 1] - out[i - 2]
+        at += n[run]
+    return True

@@ -1,35 +1,34 @@
-"""One channel of an interval block: runs of integers (one run a meter) to bits and back.
+"""One channel of an interval block: runs of integers, one per meter, as few bits as fit.
 
-The bytes are described in docs/wire-format.md. Values are 64-bit and every
-difference is taken modulo 2^64, so any value comes back as it went in. The
-decoder allocates what `lengths` says and nothing else.
+The form is told in `docs/wire-format.md`; `ext.column_pure` is the readable twin.
 """
 
 from __future__ import annotations
 
 from array import array
+from typing import cast
 
 from ext._load import kernel
-from ext.column_damaged import ColumnDamaged
+from ext.column_form import ColumnDamaged, ColumnError, ColumnTooLarge
 
-__all__ = ["ColumnDamaged", "decode", "encode"]
+__all__ = ["ColumnDamaged", "ColumnError", "ColumnTooLarge", "decode", "encode"]
 
 _kernel = kernel("column")
 
 
 def encode(values: array[int], lengths: array[int]) -> bytes:
-    """Code `values` (typecode 'q'), the runs one after another, `lengths` ('i', each >= 1).
+    """Bits of the column.
 
-    Raises ValueError unless the lengths are positive and sum to the number of values.
+    `values`: array('q'), all runs one after the other; `lengths`: array('i'),
+    values per run, each at least 1. Raises ColumnTooLarge if they do not fit.
     """
-    data: bytes = _kernel.encode(values, lengths)
-    return data
+    return cast(bytes, _kernel.encode(values, lengths))
 
 
 def decode(data: bytes, offset: int, lengths: array[int]) -> tuple[array[int], int]:
-    """The values of the runs that begin at `offset`, and the offset behind them.
+    """The values of the column that begins at `offset`, and where the next one begins.
 
-    Raises ColumnDamaged, or ValueError if a length is below 1.
+    Takes 16 bytes per announced value at the most. Raises ColumnDamaged,
+    ColumnTooLarge.
     """
-    decoded: tuple[array[int], int] = _kernel.decode(data, offset, lengths)
-    return decoded
+    return cast("tuple[array[int], int]", _kernel.decode(data, offset, lengths))

@@ -1,294 +1,258 @@
-"""The column codec in plain Python: the readable twin of the compiled kernel.
+"""The column form in plain Python: the readable twin of the compiled kernel.
 
-Heads (first values) share one Rice parameter. Tails are coded with a
-parameter that follows the mean of the last residuals, so that night and noon
-of one meter, and a household and a workshop, each get their own for no bits.
+A column is a mode byte and a stream of bits, most significant first, filled up
+with zeros to a whole byte. First come the runs' first values ("heads"), then
+each run's further values ("tails"). What is written is a residual: of a head,
+itself or its difference to the head before; of a tail, itself (order 0), its
+difference to the value before (order 1) or to the line through the two values
+before (order 2; the first tail of a run then has order 1). Residuals are taken
+modulo 2^64. Where none is negative they are written as they are, else zigzagged.
+
+Heads together, and each run's tails, begin with a 6-bit Rice parameter k; 63
+says that all residuals are zero and no bits follow. A residual is written as
+its quotient by 2^k in ones, a zero, and the k low bits; a quotient of 24 or
+more as 24 ones and 64 plain bits. In an adaptive column, k follows the mean of
+the tails so far (Weinberger, Seroussi, Sapiro 2000: LOCO-I, section III-B).
+The encoder tries all modes and takes the shortest, the earlier one on a tie.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Final
+from collections.abc import Iterator, Sequence
 
-from ext.column_damaged import ColumnDamaged
+from ext.column_form import (
+    ADAPTIVE,
+    ALL_ZERO,
+    ESCAPE,
+    HEAD_DIFFERENCES,
+    MOST_K,
+    ORDER,
+    UNSIGNED_HEADS,
+    UNSIGNED_TAILS,
+    ColumnDamaged,
+    ColumnTooLarge,
+)
 
-_MASK: Final = (1 << 64) - 1
-_MOST_ONES: Final = 20
-_MOST_K: Final = 40
-_MOST_TAIL_K: Final = 32
-_WINDOW: Final = 16
-_CAP: Final = 1 << 32
-
-# Descriptor bits.
-_SIGNED: Final = 4
-_QUIET: Final = 8
-_DELTA: Final = 1
-_SPARSE: Final = 2
+_MASK = (1 << 64) - 1
+_SIGN = 1 << 63
+_STEADY = 1 << 40
 
 
 def encode(values: array[int], lengths: array[int]) -> bytes:
-    """See ext.column.encode."""
-    starts = _starts(lengths)
-    if starts[-1] != len(values):
-        raise ValueError(f"lengths sum to {starts[-1]}, there are {len(values)} values")
-    bits = _Writer()
-    if len(lengths):
-        _encode_heads(bits, [values[start] for start in starts[:-1]])
-    if starts[-1] > len(lengths):
-        _encode_tails(bits, values, starts)
-    return bits.close()
+    """Bits of the column; see `ext.column.encode`."""
+    runs = list(_runs(values, lengths))
+    if not runs:
+        return b"\x00"
+    heads = [run[0] & _MASK for run in runs]
+    candidates = []
+    for differences in (0, HEAD_DIFFERENCES):
+        residuals = _head_residuals(heads, bool(differences))
+        mapped, unsigned = _mapped([residuals])
+        k = _best_k(mapped[0])
+        cost = len(_run_bits(mapped[0], k, adaptive=False))
+        candidates.append((cost, differences | (UNSIGNED_HEADS if unsigned else 0), k, mapped[0]))
+    _, mode, k, chosen = min(candidates, key=lambda candidate: candidate[0])
+    bits = _run_bits(chosen, k, adaptive=False)
+    tails = []
+    for order in range(3):
+        mapped, unsigned = _mapped([_tail_residuals(run, order) for run in runs if len(run) > 1])
+        for adaptive in (0, ADAPTIVE):
+            written = "".join(
+                _run_bits(run, _best_k(run), adaptive=bool(adaptive)) for run in mapped
+            )
+            flags = order | adaptive | (UNSIGNED_TAILS if unsigned else 0)
+            tails.append((len(written), flags, written))
+    _, flags, written = min(tails, key=lambda candidate: candidate[0])
+    bits += written
+    bits += "0" * (-len(bits) % 8)
+    return bytes((mode | flags,)) + int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
 def decode(data: bytes, offset: int, lengths: array[int]) -> tuple[array[int], int]:
-    """See ext.column.decode."""
-    starts = _starts(lengths)
-    bits = _Reader(data, offset)
-    values = array("q", bytes(8 * starts[-1]))
-    if len(lengths):
-        _decode_heads(bits, values, starts)
-    if starts[-1] > len(lengths):
-        _decode_tails(bits, values, starts)
-    return values, bits.close()
+    """Values of the column and where the next begins; see `ext.column.decode`."""
+    if any(length < 1 for length in lengths):
+        raise ColumnTooLarge("a run has no value, expected at least 1")
+    if not 0 <= offset < len(data):
+        raise ColumnDamaged("the data end where a column was expected")
+    mode = data[offset]
+    if mode > 63 or mode & ORDER == ORDER:
+        raise ColumnDamaged(f"column mode {mode} is not used")
+    if not lengths:
+        if mode:
+            raise ColumnDamaged(f"column mode {mode} for an empty column, expected 0")
+        return array("q"), offset + 1
+    reader = _Reader(data, offset + 1)
+    heads = _heads(reader.run(len(lengths), adaptive=False), mode)
+    values: list[int] = []
+    for head, length in zip(heads, lengths, strict=True):
+        run = [head]
+        if length > 1:
+            residuals = reader.run(length - 1, adaptive=bool(mode & ADAPTIVE))
+            _extend(run, residuals, mode)
+        values.extend(run)
+    return array("q", map(_signed, values)), reader.end()
 
 
-# --- heads
-
-
-def _encode_heads(bits: _Writer, heads: list[int]) -> None:
-    best: tuple[int, int, int, list[int]] | None = None
-    for delta in (0, _DELTA):
-        residuals = [_signed(b - a * delta) for a, b in zip([0, *heads], heads, strict=False)]
-        signed = _SIGNED if min(residuals) < 0 else 0
-        coded = [_fold(residual, signed) for residual in residuals]
-        if not any(coded):
-            bits.put(delta | _QUIET, 8)
-            return
-        for sparse in (0, _SPARSE):
-            kept = [u - 1 for u in coded if u] if sparse else coded
-            for k in range(_MOST_K + 1):
-                cost = sum(_cost(u, k) for u in kept) + (len(coded) if sparse else 0)
-                if best is None or cost < best[0]:
-                    best = cost, delta | sparse | signed, k, coded
-    if best is None:
-        raise AssertionError("a column with heads has a best form")
-    _, form, k, coded = best
-    bits.put(form, 8)
-    bits.put(k, 8)
-    for u in coded:
-        if form & _SPARSE:
-            bits.put(1 if u else 0, 1)
-            if u:
-                bits.rice(u - 1, k)
-        else:
-            bits.rice(u, k)
-
-
-def _decode_heads(bits: _Reader, values: array[int], starts: list[int]) -> None:
-    form = bits.take(8)
-    if form > 15 or (form & _QUIET and form & ~(_QUIET | _DELTA)):
-        raise ColumnDamaged(f"head form {form} is not known")
-    k = 0 if form & _QUIET else bits.take(8)
-    if k > _MOST_K:
-        raise ColumnDamaged(f"head parameter {k}, expected at most {_MOST_K}")
-    before = 0
-    for start in starts[:-1]:
-        u = 0
-        if form & _SPARSE:
-            if bits.take(1):
-                u = (bits.rice(k) + 1) & _MASK
-        elif not form & _QUIET:
-            u = bits.rice(k)
-        head = _signed(_unfold(u, form) + (before if form & _DELTA else 0))
-        values[start] = before = head
-
-
-# --- tails
-
-
-def _encode_tails(bits: _Writer, values: array[int], starts: list[int]) -> None:
-    best: tuple[int, int, int, list[list[int]]] | None = None
-    for order in (0, 1, 2):
-        runs = [list(_residuals(values, a, b, order)) for a, b in pairwise(starts) if b - a > 1]
-        signed = _SIGNED if any(r < 0 for run in runs for r in run) else 0
-        coded = [[_fold(residual, signed) for residual in run] for run in runs]
-        loud = [run for run in coded if any(run)]
-        if not loud:
-            bits.put(order | _QUIET, 8)
-            return
-        costs = [sum(_cost(run[0], k) for run in loud) for k in range(_MOST_TAIL_K + 1)]
-        k0 = costs.index(min(costs))
-        cost = len(coded) + sum(_run_cost(run, k0) for run in loud)
-        if best is None or cost < best[0]:
-            best = cost, order | signed, k0, coded
-    if best is None:
-        raise AssertionError("a column with tails has a best form")
-    _, form, k0, coded = best
-    bits.put(form, 8)
-    bits.put(k0, 8)
-    for run in coded:
-        bits.put(1 if any(run) else 0, 1)
-        if any(run):
-            state = _Mean(k0)
-            for u in run:
-                bits.rice(u, state.k())
-                state.add(u)
-
-
-def _decode_tails(bits: _Reader, values: array[int], starts: list[int]) -> None:
-    form = bits.take(8)
-    order = form & 3
-    if order == 3 or form > 15 or (form & _QUIET and form & _SIGNED):
-        raise ColumnDamaged(f"tail form {form} is not known")
-    k0 = 0 if form & _QUIET else bits.take(8)
-    if k0 > _MOST_TAIL_K:
-        raise ColumnDamaged(f"tail parameter {k0}, expected at most {_MOST_TAIL_K}")
-    for first, end in pairwise(starts):
-        if end - first < 2:
-            continue
-        loud = not form & _QUIET and bits.take(1)
-        state = _Mean(k0)
-        before, slope = values[first], 0
-        for at in range(first + 1, end):
-            u = 0
-            if loud:
-                u = bits.rice(state.k())
-                state.add(u)
-            expected = (0, before, before + slope)[order]
-            value = _signed(_unfold(u, form) + expected)
-            slope, before = value - before, value
-            values[at] = value
-
-
-def _residuals(values: array[int], first: int, end: int, order: int) -> Iterator[int]:
-    before, slope = values[first], 0
-    for at in range(first + 1, end):
-        value = values[at]
-        yield _signed(value - (0, before, before + slope)[order])
-        slope, before = value - before, value
-
-
-class _Mean:
-    """Follows the mean of the last residuals; the Rice parameter is read off it."""
-
-    def __init__(self, k: int) -> None:
-        self._sum = (3 << k) >> 1
-        self._count = 1
-
-    def k(self) -> int:
-        k = 0
-        while (self._count << k) * 3 < self._sum * 2:
-            k += 1
-        return k
-
-    def add(self, u: int) -> None:
-        self._sum += min(u, _CAP)
-        self._count += 1
-        if self._count == _WINDOW:
-            self._sum >>= 1
-            self._count >>= 1
-
-
-def _run_cost(run: list[int], k0: int) -> int:
-    state = _Mean(k0)
-    cost = 0
-    for u in run:
-        cost += _cost(u, state.k())
-        state.add(u)
-    return cost
-
-
-# --- bits and numbers
-
-
-def _starts(lengths: array[int]) -> list[int]:
-    starts = [0]
-    for length in lengths:
+def _runs(values: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
+    if sum(lengths) != len(values):
+        raise ColumnTooLarge(f"runs of {sum(lengths)} values in all, {len(values)} values given")
+    at = 0
+    for position, length in enumerate(lengths):
         if length < 1:
-            raise ValueError(f"a run of {length} values, expected at least 1")
-        starts.append(starts[-1] + length)
-    return starts
+            raise ColumnTooLarge(f"run {position} has {length} values, expected at least 1")
+        yield values[at : at + length]
+        at += length
+
+
+def _head_residuals(heads: list[int], differences: bool) -> list[int]:
+    before = [0, *heads[:-1]] if differences else [0] * len(heads)
+    return [(head - b) & _MASK for head, b in zip(heads, before, strict=True)]
+
+
+def _tail_residuals(run: Sequence[int], order: int) -> list[int]:
+    residuals = []
+    for i in range(1, len(run)):
+        if order == 0:
+            predicted = 0
+        elif order == 1 or i == 1:
+            predicted = run[i - 1]
+        else:
+            predicted = 2 * run[i - 1] - run[i - 2]
+        residuals.append((run[i] - predicted) & _MASK)
+    return residuals
+
+
+def _mapped(runs: list[list[int]]) -> tuple[list[list[int]], bool]:
+    if all(residual < _SIGN for run in runs for residual in run):
+        return runs, True
+    return [[_zigzag(residual) for residual in run] for run in runs], False
+
+
+def _zigzag(residual: int) -> int:
+    return (((residual << 1) & _MASK) ^ _MASK) if residual & _SIGN else residual << 1
+
+
+def _unzigzag(value: int) -> int:
+    return (value >> 1) ^ (_MASK if value & 1 else 0)
 
 
 def _signed(value: int) -> int:
-    value &= _MASK
-    return value - (1 << 64) if value >> 63 else value
+    return value - (1 << 64) if value & _SIGN else value
 
 
-def _fold(residual: int, signed: int) -> int:
-    return (residual << 1 if residual >= 0 else (-residual << 1) - 1) if signed else residual
+def _best_k(values: Sequence[int]) -> int:
+    if not any(values):
+        return ALL_ZERO
+    mean = (sum(min(value, _STEADY) for value in values) & _MASK) // len(values)
+    guess = min(MOST_K, max(0, mean.bit_length() - 1))
+    around = range(max(0, guess - 1), min(MOST_K, guess + 1) + 1)
+    return min(around, key=lambda k: sum(_cost(value, k) for value in values))
 
 
-def _unfold(u: int, form: int) -> int:
-    if not form & _SIGNED:
-        return u
-    return -((u + 1) >> 1) if u & 1 else u >> 1
+def _cost(value: int, k: int) -> int:
+    quotient = value >> k
+    return ESCAPE + 64 if quotient >= ESCAPE else quotient + 1 + k
 
 
-def _cost(u: int, k: int) -> int:
-    ones = u >> k
-    return ones + 1 + k if ones < _MOST_ONES else _MOST_ONES + 6 + u.bit_length()
+def _rice(value: int, k: int) -> str:
+    quotient = value >> k
+    if quotient >= ESCAPE:
+        return "1" * ESCAPE + f"{value:064b}"
+    low = f"{value & ((1 << k) - 1):0{k}b}" if k else ""
+    return "1" * quotient + "0" + low
 
 
-class _Writer:
-    """Most significant bit first."""
+class _Mean:
+    """The running mean that an adaptive run takes its parameter from."""
 
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._held = 0
-        self._count = 0
+    def __init__(self, k: int) -> None:
+        self._total = 1 << k
+        self._seen = 1
 
-    def put(self, value: int, count: int) -> None:
-        self._held = (self._held << count) | value
-        self._count += count
-        while self._count >= 8:
-            self._count -= 8
-            self._bytes.append((self._held >> self._count) & 0xFF)
-        self._held &= (1 << self._count) - 1
+    def k(self) -> int:
+        k = 0
+        while k < MOST_K and self._seen << k < self._total:
+            k += 1
+        return k
 
-    def rice(self, u: int, k: int) -> None:
-        ones = u >> k
-        if ones < _MOST_ONES:
-            self.put(((1 << ones) - 1) << 1, ones + 1)
-            self.put(u & ((1 << k) - 1), k)
-        else:
-            size = u.bit_length()
-            self.put((1 << _MOST_ONES) - 1, _MOST_ONES)
-            self.put(size - 1, 6)
-            self.put(u, size)
+    def take(self, value: int) -> None:
+        self._total += min(value, _STEADY)
+        self._seen += 1
+        if self._seen == 32:
+            self._total >>= 1
+            self._seen = 16
 
-    def close(self) -> bytes:
-        if self._count:
-            self.put(0, 8 - self._count)
-        return bytes(self._bytes)
+
+def _run_bits(values: Sequence[int], k: int, *, adaptive: bool) -> str:
+    bits = [f"{k:06b}"]
+    if k == ALL_ZERO:
+        return bits[0]
+    mean = _Mean(k)
+    for value in values:
+        bits.append(_rice(value, mean.k() if adaptive else k))
+        mean.take(value)
+    return "".join(bits)
+
+
+def _heads(residuals: list[int], mode: int) -> list[int]:
+    heads: list[int] = []
+    before = 0
+    for residual in residuals:
+        head = residual if mode & UNSIGNED_HEADS else _unzigzag(residual)
+        if mode & HEAD_DIFFERENCES:
+            head = (head + before) & _MASK
+        before = head
+        heads.append(head)
+    return heads
+
+
+def _extend(run: list[int], residuals: list[int], mode: int) -> None:
+    order = mode & ORDER
+    for residual in residuals:
+        value = residual if mode & UNSIGNED_TAILS else _unzigzag(residual)
+        if order == 1 or (order == 2 and len(run) == 1):
+            value += run[-1]
+        elif order == 2:
+            value += 2 * run[-1] - run[-2]
+        run.append(value & _MASK)
 
 
 class _Reader:
+    """Takes bits from data, never past their end."""
+
     def __init__(self, data: bytes, offset: int) -> None:
-        if not 0 <= offset <= len(data):
-            raise ColumnDamaged(f"offset {offset} is not within {len(data)} bytes")
-        self._data = data
-        self._bit = 8 * offset
+        self._bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}" if data else ""
+        self._at = 8 * offset
 
     def take(self, count: int) -> int:
-        end = self._bit + count
-        if end > 8 * len(self._data):
-            raise ColumnDamaged(f"data end at byte {len(self._data)} inside a column")
-        some = int.from_bytes(self._data[self._bit >> 3 : (end + 7) >> 3], "big")
-        self._bit = end
-        return (some >> (-end & 7)) & ((1 << count) - 1)
+        end = self._at + count
+        if end > len(self._bits):
+            raise ColumnDamaged("the column's bits end too early")
+        value = int(self._bits[self._at : end], 2) if count else 0
+        self._at = end
+        return value
 
     def rice(self, k: int) -> int:
-        ones = 0
-        while ones < _MOST_ONES and self.take(1):
-            ones += 1
-        if ones == _MOST_ONES:
-            return self.take(self.take(6) + 1)
-        return (ones << k) | self.take(k)
+        quotient = 0
+        while quotient < ESCAPE and self.take(1):
+            quotient += 1
+        return self.take(64) if quotient == ESCAPE else quotient << k | self.take(k)
 
-    def close(self) -> int:
-        rest = -self._bit & 7
-        if self.take(rest):
+    def run(self, count: int, *, adaptive: bool) -> list[int]:
+        k = self.take(6)
+        if k == ALL_ZERO:
+            return [0] * count
+        if k > MOST_K:
+            raise ColumnDamaged(f"Rice parameter {k}, expected 0 to {MOST_K} or {ALL_ZERO}")
+        mean = _Mean(k)
+        values = []
+        for _ in range(count):
+            values.append(self.rice(mean.k() if adaptive else k))
+            mean.take(values[-1])
+        return values
+
+    def end(self) -> int:
+        if self.take(-self._at % 8):
             raise ColumnDamaged("the bits that fill the column's last byte are not zero")
-        return self._bit >> 3
+        return self._at // 8
