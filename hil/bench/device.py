@@ -180,7 +180,7 @@ class BenchDevice:
 
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         try:
-            receipt = verify_receipt(message.payload, self.keyset)
+            receipt = verify_receipt(bytes(message.payload), self.keyset)
         except (CoseError, ReceiptError):
             return  # a keyset
         with self._changed:

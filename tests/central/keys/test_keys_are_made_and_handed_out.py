@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> KeyPlace:
 def test_private_halves_are_readable_by_their_owner_only(place: KeyPlace, tmp_path: Path) -> None:
     issue_device(place.directory, "t01", tmp_path / "b")
     private = [*place.directory.rglob("*.key"), *place.directory.rglob("*.seed")]
-    private += [path for path in (tmp_path / "b").iterdir()]
+    private += list((tmp_path / "b").iterdir())
     assert len(private) == 6 + 6
     for path in private:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

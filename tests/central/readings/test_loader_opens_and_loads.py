@@ -1,0 +1,260 @@
+"""The loader: rows exactly once, what does not open stays sealed and is reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from central.collect.journal import Batch, SqliteJournal
+from central.config import Config, load_config
+from central.keys.authority import init_authority, rotate_epoch
+from central.keys.device import issue_device
+from central.keys.place import KeyPlace, read_keyset
+from central.metrics import MetricSet
+from central.readings.lake import DeltaLake
+from central.readings.ledger import LoaderProgress
+from central.readings.loader import FILES_PER_DAY, LOADER, Loader
+from central.readings.query import Readings
+from hil.bench.device import BenchDevice
+from wire.block import Roster, RosterEntry
+from wire.channels import PROFILE_SCHEMA, SAMPLED_SCHEMA
+from wire.envelope import EVENTS, read_header
+from wire.quality import Quality
+
+NOW = int(time.time())
+MIDNIGHT = NOW // 86_400 * 86_400 - 86_400
+ROSTER = Roster(tuple(RosterEntry(f"m{n}", f"s{n}", 0b11111) for n in range(3)))
+
+
+class Bench:
+    """A journal that a device writes to directly, and a loader behind it."""
+
+    def __init__(self, root: Path) -> None:
+        self.keys = root / "keys"
+        init_authority(self.keys, "demo", broker_hosts=["localhost"], now_utc_s=NOW)
+        issue_device(self.keys, "t01", root / "t01")
+        self.device = BenchDevice("demo", "t01", root / "t01")
+        toml = root / "central.toml"
+        toml.write_text(
+            'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "keys"\n[broker]\n'
+            'host = "localhost"\nca_file = "a"\ncert_file = "b"\nkey_file = "c"\n'
+        )
+        self.config: Config = load_config(toml)
+        self.journal = SqliteJournal(self.config.journal_dir, date.today())  # noqa: DTZ011
+        self.metrics = MetricSet()
+        self.refreshed: list[set[date]] = []
+        self.map_takes = True
+        self.loader = self.new_loader()
+
+    def new_loader(self) -> Loader:
+        return Loader(self.config, self.metrics, self._refresh)
+
+    def _refresh(self, days: set[date]) -> bool:
+        self.refreshed.append(days)
+        return self.map_takes
+
+    def store(self, sealed: bytes, *, spoilt: bytes | None = None) -> None:
+        """Bring a batch into the journal, as the collector would; `spoilt` in its place."""
+        header = read_header(sealed)
+        head = self.journal.head("t01", header.stream)
+        batch = Batch(
+            "t01", header.stream, header.seq, header.prev if head else bytes(16),
+            self.device.prev, header.kid, header.content, header.schema_id, spoilt or sealed,
+        )  # fmt: skip
+        self.journal.append([batch], [], NOW)
+
+    def rows(self) -> list[dict[str, object]]:
+        readings = Readings(self.config)
+        return [row for day in readings.days() for row in readings.day_energy(day).to_pylist()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def interval(
+    number: int, flags: int = 0, meters: int = 3, start: int = MIDNIGHT
+) -> list[tuple[int, int, list[int]]]:
+    end_utc_s = start + 900 * number
+    return [
+        (end_utc_s, m, [100 * m + number * (m + 1), 5, 6, 2300, 40, flags]) for m in range(meters)
+    ]
+
+
+def unopened(bench: Bench, reason: str = "unreadable") -> float:
+    return bench.metrics.value("loadscape_loader_unopened_total", reason=reason)
+
+
+def test_rows_come_out_as_they_went_in(bench: Bench) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0) + interval(1)))
+    assert bench.loader.step() == 1
+    series = Readings(bench.config).meter_series("m2", MIDNIGHT, MIDNIGHT + 900).to_pylist()
+    assert [row["import_wh"] for row in series] == [200, 203]
+    last = series[1]
+    assert (last["serial"], last["voltage_dv"], last["current_ca"]) == ("s2", 2300, 40)
+    assert (last["device"], last["seq"], last["schema_id"]) == ("t01", 1, 1)
+    assert last["power_w"] is None
+    energies = {(r["meter"], r["step"]): r["import_wh"] for r in bench.rows()}
+    assert energies["m2", 0] == 3
+
+
+def test_what_a_meter_has_not_or_did_not_tell_is_null(bench: Bench) -> None:
+    roster = Roster((RosterEntry("m0", "s0", 0b01001), RosterEntry("m1", "s1", 0b11111)))
+    rows = [
+        (MIDNIGHT, 0, [1, 2, 3, 4, 5, 0]),
+        (MIDNIGHT, 1, [1, 2, 3, 4, 5, int(Quality.NO_GAUGES)]),
+        (MIDNIGHT + 900, 1, [1, 2, 3, 4, 5, int(Quality.NO_DATA)]),
+    ]
+    bench.store(bench.device.cut(roster, rows))
+    bench.loader.step()
+    readings = Readings(bench.config)
+    names = ("import_wh", "export_wh", "import_varh", "voltage_dv", "current_ca")
+    found = [
+        [row[name] for name in names]
+        for meter in ("m0", "m1")
+        for row in readings.meter_series(meter, MIDNIGHT, MIDNIGHT + 900).to_pylist()
+    ]
+    assert found == [[1, None, None, 4, None], [1, 2, 3, None, None], [None] * 5]
+
+
+def test_the_second_schema_fills_its_own_columns(bench: Bench) -> None:
+    roster = Roster((RosterEntry("m9", "s9", (1 << 15) - 1),))
+    bench.store(
+        bench.device.cut(roster, [(MIDNIGHT, 0, [*range(1, 16), 4])], schema=SAMPLED_SCHEMA)
+    )
+    bench.store(bench.device.cut(ROSTER, interval(0), schema=PROFILE_SCHEMA))
+    bench.loader.step()
+    (row,) = Readings(bench.config).meter_series("m9", MIDNIGHT, MIDNIGHT).to_pylist()
+    assert (row["raw_import_wh"], row["raw_age_ms"], row["power_max_w"], row["samples"]) == (
+        6, 9, 14, 15,
+    )  # fmt: skip
+    assert row["flags"] == 4
+
+
+def test_a_roster_is_remembered_across_a_restart(bench: Bench) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    bench.loader.step()
+    bench.loader.close()
+    bench.store(bench.device.cut(ROSTER, interval(1), with_roster=False))
+    assert bench.new_loader().step() == 1
+    assert len(bench.rows()) == 6
+    assert unopened(bench) == 0
+
+
+def test_a_batch_that_does_not_open_or_decode_is_kept_and_reported_and_the_next_is_loaded(
+    bench: Bench,
+) -> None:
+    unknown = Roster((RosterEntry("x", "x", 31),))
+    sealed = bench.device.cut(ROSTER, interval(0))
+    spoilt = bytearray(sealed)
+    spoilt[-100] ^= 1
+    bench.store(sealed, spoilt=bytes(spoilt))
+    bench.store(bench.device.seal_next(b"not a block"))
+    bench.store(bench.device.cut(unknown, interval(0, meters=1), with_roster=False))
+    bench.store(bench.device.seal_next(b"?", content=77))
+    bench.store(bench.device.cut(ROSTER, interval(0, start=MIDNIGHT + 10 * 86_400)))
+    bench.store(bench.device.cut(ROSTER, [(MIDNIGHT, 0, [1 << 60, 0, 0, 0, 0, 0])]))
+    bench.store(bench.device.cut(ROSTER, interval(1)))
+    bench.loader.step()
+    assert unopened(bench) == 6
+    assert len(bench.rows()) == 3
+    told = LoaderProgress(bench.config.loader_file).unopened_after(0)
+    assert [(u.seq, u.reason) for u in told] == [(seq, "unreadable") for seq in range(1, 7)]
+    assert LoaderProgress(bench.config.loader_file).loaded_upto() == 7
+
+
+def test_a_batch_of_a_destroyed_epoch_is_said_to_be_gone(bench: Bench) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    for file in (bench.keys / "epoch").glob("*.key"):
+        file.unlink()
+    bench.loader.close()
+    bench.loader = bench.new_loader()
+    bench.loader.step()
+    assert unopened(bench, "epoch_gone") == 1
+
+
+def test_a_new_epoch_is_taken_up_without_a_restart(bench: Bench) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    bench.loader.step()
+    rotate_epoch(bench.keys, now_utc_s=NOW)
+    bench.device.keyset = read_keyset(KeyPlace(bench.keys))
+    bench.store(bench.device.cut(ROSTER, interval(1)))
+    bench.loader.step()
+    assert len(bench.rows()) == 6
+
+
+def test_events_are_no_readings_and_no_fault(bench: Bench) -> None:
+    bench.store(bench.device.seal_next(b"events", content=EVENTS))
+    bench.loader.step()
+    assert unopened(bench) == 0
+    assert DeltaLake(bench.config.lake_dir).watermark(LOADER) == 1
+
+
+def test_days_wait_for_the_map_across_a_restart(bench: Bench) -> None:
+    bench.map_takes = False
+    bench.store(bench.device.cut(ROSTER, interval(0) + interval(1)))
+    bench.loader.step()
+    bench.loader.refresh_map(at_once=True)
+    bench.loader.close()
+    again = bench.new_loader()
+    bench.map_takes = True
+    again.refresh_map(at_once=True)
+    again.refresh_map(at_once=True)
+    assert len(bench.refreshed) == 2
+    assert bench.refreshed[0] == bench.refreshed[1]
+    assert len(bench.refreshed[1]) == 2
+
+
+def test_a_day_in_many_pieces_becomes_one_file_with_the_same_rows(bench: Bench) -> None:
+    for number in range(1, FILES_PER_DAY + 2):
+        bench.store(bench.device.cut(ROSTER, interval(number)))
+        bench.loader.step()
+    assert bench.metrics.value("loadscape_loader_day_rewrites_total") == 1
+    assert len(DeltaLake(bench.config.lake_dir).files()) == 1
+    assert len(bench.rows()) == 3 * (FILES_PER_DAY + 1)
+
+
+def test_a_loader_killed_at_any_moment_loads_everything_once(bench: Bench) -> None:
+    """Twelve kills at growing delays."""
+    count = 400
+    for number in range(count):
+        rows = interval(number, start=MIDNIGHT - 5 * 86_400)
+        bench.store(bench.device.cut(ROSTER, rows, with_roster=number == 0))
+    bench.loader.close()
+    code = (
+        "import threading, pathlib; from central.config import load_config; "
+        "from central.metrics import MetricSet; from central.readings import loader; "
+        "loader.STEP_BYTES = 4000; loader.COMMIT_EVERY_S = 0; "
+        # No rewriting, which would hide a double row.
+        "loader.FILES_PER_DAY = 10_000; "
+        f"config = load_config(pathlib.Path({str(bench.config.source)!r})); "
+        "made = loader.Loader(config, MetricSet(), lambda days: True); print('up', flush=True); "
+        "made.run(threading.Event())"
+    )
+    root = Path(__file__).parents[3]
+    for kill in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.01 + 0.017 * kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    last = bench.new_loader()
+    while last.step():
+        pass
+    lake = DeltaLake(bench.config.lake_dir)
+    assert lake.watermark(LOADER) == count
+    assert sum(file.rows for file in lake.files()) == 3 * count
+    assert len(bench.rows()) >= 3 * (count - 1)
