@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from central.commands import api, broker, collect, grid, keys, load, run, status, users, users
+from central.commands import api, broker, collect, grid, keys, load, run, status, users
 from central.commands.failed import CommandFailed
 from central.config import ConfigError
 

@@ -21,6 +21,7 @@ from central.config import Config
 from central.metrics import CONTENT_TYPE, MetricSet
 
 ANSWERS = "loadscape_api_answers_total"
+LAST_END = "loadscape_api_last_end_utc_seconds"
 SECONDS = "loadscape_api_answer_seconds_total"
 
 
@@ -31,6 +32,7 @@ def create_app(config: Config, *, web_dist: Path = WEB_DIST) -> FastAPI:
         ANSWERS, "Answers by status class.", *({"status": f"{n}xx"} for n in (2, 3, 4, 5))
     )
     metrics.counter(SECONDS, "Time until the first byte of answers, s.", {})
+    metrics.gauge(LAST_END, "Latest interval end that the map shows, 0 while there is none.", {})
     metrics.counter(REFUSED, "Logins with a wrong name or password.", {})
     centre = Centre(config, grid_bodies)
     app = FastAPI(
@@ -51,6 +53,7 @@ def create_app(config: Config, *, web_dist: Path = WEB_DIST) -> FastAPI:
 
     @app.get("/metrics", include_in_schema=False)
     def show_metrics() -> PlainTextResponse:
+        metrics.set(LAST_END, centre.state().last_end_utc_s or 0)
         return PlainTextResponse(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     built = (web_dist / "index.html").exists()

@@ -4,7 +4,8 @@ The password crosses the line with every request, so the API belongs on the
 loopback address or behind a reverse proxy with TLS. A right answer is
 remembered for some minutes under a keyed hash, so that scrypt runs once and
 not with every request; a changed password ends it at once. Checks of
-passwords run one after another, which bounds how fast anyone can guess.
+passwords run one after another, which bounds how fast anyone can guess; when
+too many wait, the next ones are turned away.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from central.api import users
 from central.metrics import MetricSet
 
 REMEMBERED_S = 600.0
+MOST_WAITING = 32
 REFUSED = "loadscape_api_logins_refused_total"
 
 
@@ -38,13 +40,24 @@ class LoginRequired:
         self._key = os.urandom(32)
         self._good_until_s: dict[bytes, float] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if await self._known(headers.get(b"authorization", b"")):
+        try:
+            known = await self._known(headers.get(b"authorization", b""))
+        except _TooManyLogins:
+            answer = JSONResponse(
+                {"detail": "too many logins wait to be checked; try again in some seconds"},
+                status_code=429,
+                headers={"Retry-After": "5", "Cache-Control": "no-store"},
+            )
+            await answer(scope, receive, send)
+            return
+        if known:
             await self._app(scope, receive, send)
             return
         answer = JSONResponse(
@@ -62,14 +75,13 @@ class LoginRequired:
         if came is None:
             return False
         name, password = came
-        user = await asyncio.to_thread(users.find, self._registry_path, name)
+        user = await asyncio.to_thread(users.find_user, self._registry_path, name)
         stored = b"" if user is None else user.scrypt
         token = hmac.digest(self._key, authorization + stored, hashlib.sha256)
         now_s = time.monotonic()
         if self._good_until_s.get(token, 0.0) > now_s:
             return True
-        async with self._one_at_a_time:
-            fits = await asyncio.to_thread(users.password_fits, user, password)
+        fits = await self._checked(user, password)
         if not fits:
             self._metrics.count(REFUSED)
             return False
@@ -78,6 +90,20 @@ class LoginRequired:
         }
         self._good_until_s[token] = now_s + REMEMBERED_S
         return True
+
+    async def _checked(self, user: users.User | None, password: str) -> bool:
+        if self._waiting >= MOST_WAITING:
+            raise _TooManyLogins
+        self._waiting += 1
+        try:
+            async with self._one_at_a_time:
+                return await asyncio.to_thread(users.password_fits, user, password)
+        finally:
+            self._waiting -= 1
+
+
+class _TooManyLogins(Exception):
+    """More logins wait to be checked than the API is ready to remember."""
 
 
 def _name_and_password(authorization: bytes) -> tuple[str, str] | None:

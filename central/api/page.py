@@ -71,5 +71,5 @@ class PageMissing:
         raise HTTPException(
             404,
             f"the page is not built: expected {self._directory / 'index.html'}; "
-            "build it with ./dev web, or use the API below /api/v1",
+            "./dev setup builds it; the API below /api/v1 works without it",
         )

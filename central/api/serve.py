@@ -34,7 +34,7 @@ def serve(config: Config) -> None:
         )
     if config.api.open:
         LOG.warning("open = true: nobody is asked for a login; use this for a demo only")
-    elif users.count(config.registry_file) == 0:
+    elif users.count_users(config.registry_file) == 0:
         LOG.warning("there is no account yet; add one: loadscape-central users add NAME")
     LOG.info("page and API at http://%s:%d/", host, port)
     app = create_app(config)

@@ -61,7 +61,7 @@ def add_user(registry_path: Path, name: str, password: str) -> bool:
     return known is None
 
 
-def find(registry_path: Path, name: str) -> User | None:
+def find_user(registry_path: Path, name: str) -> User | None:
     """The account of that name."""
     if not registry_path.exists():
         return None
@@ -79,7 +79,7 @@ def find(registry_path: Path, name: str) -> User | None:
     return None if row is None else User(*row)
 
 
-def count(registry_path: Path) -> int:
+def count_users(registry_path: Path) -> int:
     """How many accounts there are."""
     if not registry_path.exists():
         return 0

@@ -29,7 +29,11 @@ SOURCE_NONE, SOURCE_CHECK_METER, SOURCE_SUM_OF_METERS = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellDay:
-    """Energies of one day per [step][cell], Wh in the interval; `reporting` counts meters."""
+    """Energies of one day per [step][cell], Wh in the interval.
+
+    `reporting` counts the meters that gave an energy; where it is 0 the sums
+    mean nothing. `ev_wh` is -1 where no charger of the cell reported.
+    """
 
     import_wh: NDArray[np.int32]
     export_wh: NDArray[np.int32]

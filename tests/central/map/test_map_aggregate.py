@@ -289,3 +289,18 @@ def test_days_before_the_first_known_energy_are_not_shown_but_a_silent_day_later
     state = reader.state()
     assert [(day.day, day.coverage) for day in state.days] == [(DAY, 1.0), (silent, 0.0)]
     assert set(state.versions["load_density"]) == {"2024-01-15", "2024-01-16"}
+
+
+def test_the_order_of_rows_changes_nothing(grid, aggregates, reader, stand_in_readings) -> None:
+    ids, import_wh, export_wh, varh = energies(grid)
+    import_wh[3, 5:9] = np.nan
+    stand_in_readings.put(DAY, ids, import_wh, export_wh, varh)
+    refresh({DAY}, stand_in_readings, grid, aggregates)
+    before = reader.state().versions
+    table = stand_in_readings.day_energy(DAY)
+    shuffled = table.take(np.random.default_rng(2).permutation(table.num_rows))
+    stand_in_readings.day_energy = lambda day: shuffled
+
+    refresh({DAY}, stand_in_readings, grid, aggregates)
+
+    assert reader.state().versions == before
