@@ -286,6 +286,7 @@ def test_every_answer_is_fenced_in_and_counted(client: TestClient) -> None:
     metrics = client.get("/metrics").text
     assert 'loadscape_api_answers_total{status="2xx"} 2' in metrics
     assert 'loadscape_api_answers_total{status="4xx"} 1' in metrics
+    assert f"loadscape_api_last_end_utc_seconds {DAY_UTC_S + STEPS_OVER * 900}" in metrics
 
 
 def test_the_page_is_served_with_hashed_files_kept_for_ever(town: Town, tmp_path: Path) -> None:
