@@ -40,16 +40,15 @@ SUCCESS, DENIED, UNDEFINED, OTHER_REASON = 0, 3, 4, 250
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What differs between the models on the bench: the types of the numbers."""
+    """What differs between the models on the bench: the name, and how wide energies are."""
 
     device_name: str
     energy_tag: int
-    current_tag: int
 
 
 MODELS = {
-    "idis_residential": Model("LSC1000000000001", Tag.U32, Tag.U16),
-    "transformer_check": Model("LSC2000000000001", Tag.U64, Tag.U32),
+    "idis_residential": Model("LSC1000000000001", Tag.U32),
+    "transformer_check": Model("LSC2000000000001", Tag.U64),
 }
 
 _SIZES = {Tag.U16: "H", Tag.U32: "I", Tag.U64: "Q"}
@@ -139,7 +138,7 @@ class Objects:
         if name == _VOLTAGE:
             return _wrapped(Tag.U16, round(gauges.voltage_v * 10))
         if name == _CURRENT:
-            return _wrapped(self._model.current_tag, round(abs(gauges.current_a) * 100))
+            return _wrapped(Tag.U32, round(abs(gauges.current_a) * 100))
         if name == _POWER_IN:
             return _wrapped(Tag.U32, max(0, round(gauges.power_w)))
         if name == _POWER_OUT:
@@ -224,9 +223,9 @@ def _date(days: int) -> bytes:
 def encode_rows(rows: Sequence[Recorded], meter: DlmsMeter) -> bytes:
     """The profile's buffer: an array of structures in the order of `_COLUMNS`."""
     model = MODELS[meter.model]
-    energy, current = model.energy_tag, model.current_tag
-    high, mask = 1 << _BITS[energy], (1 << _BITS[current]) - 1
-    values = struct.Struct(">BB" + f"B{_SIZES[energy]}" * 3 + "BH" + f"B{_SIZES[current]}").pack
+    energy = model.energy_tag
+    high = 1 << _BITS[energy]
+    values = struct.Struct(">BB" + f"B{_SIZES[energy]}" * 3 + "BHBI").pack
     tail = struct.pack(">BBhB", 0, 0, -meter.utc_offset_min, 0)
     offset_s = meter.utc_offset_min * 60
     status_of = meter.status_of
@@ -252,8 +251,8 @@ def encode_rows(rows: Sequence[Recorded], meter: DlmsMeter) -> bytes:
                 row.import_varh % high,
                 Tag.U16,
                 row.voltage_dv & 0xFFFF,
-                current,
-                row.current_ca & mask,
+                Tag.U32,
+                row.current_ca & 0xFFFFFFFF,
             )
         )
     return b"".join(parts)
