@@ -38,6 +38,13 @@ ASSUMED_POWER_FACTOR = 0.95
 REPORTING_SHARE_NEEDED = 0.8
 """Least share of a transformer's meters whose sum may stand in for its check meter."""
 
+HIGHEST_OVERLOAD = 3.0
+"""No meter passes more than this many times the rating of the transformer above it.
+
+An energy beyond is a meter's mistake; taken at its word, one such value would
+coarsen the steps of the whole day's layer.
+"""
+
 DAY_S = 86_400
 
 
@@ -53,7 +60,7 @@ class DayReadings(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """One day's readings of known meters; energies are NaN where not known."""
+    """One day's readings of known meters; energies are NaN where not known or impossible."""
 
     meter: NDArray[np.intp]
     step: NDArray[np.intp]
@@ -94,7 +101,7 @@ def aggregate_day(
 ) -> AggregatedDay:
     """All layers and series of one UTC day from its readings."""
     steps = DAY_S // interval_s
-    rows = _rows(table, layout, steps)
+    rows = _rows(table, layout, steps, interval_s / 3600)
     cells = _cells(rows, layout, steps)
     units = _transformers(rows, layout, steps, interval_s / 3600)
     over = _steps_over(day, last_end_utc_s, interval_s, steps)
@@ -114,7 +121,7 @@ def aggregate_day(
     )
 
 
-def _rows(table: pa.Table, layout: Layout, steps: int) -> _Rows:
+def _rows(table: pa.Table, layout: Layout, steps: int, hours: float) -> _Rows:
     known = pa.array(layout.meter_ids, pa.string())
     meters = table.column("meter").combine_chunks()
     if pa.types.is_dictionary(meters.type):
@@ -124,17 +131,18 @@ def _rows(table: pa.Table, layout: Layout, steps: int) -> _Rows:
     meter = places.fill_null(NOWHERE).to_numpy(zero_copy_only=False).astype(np.intp)
     step = _numbers(table, "step").astype(np.intp)
     kept = (meter != NOWHERE) & (step >= 0) & (step < steps)
-    return _Rows(
-        meter=meter[kept],
-        step=step[kept],
-        import_wh=_numbers(table, "import_wh")[kept],
-        export_wh=_numbers(table, "export_wh")[kept],
-        import_varh=_numbers(table, "import_varh")[kept],
-    )
+    meter = meter[kept]
+    highest = HIGHEST_OVERLOAD * hours * layout.meter_rated_va[meter]
+
+    def energy(column: str) -> NDArray[np.float64]:
+        values = _numbers(table, column)[kept]
+        return np.where((values >= 0) & (values <= highest), values, np.nan)
+
+    return _Rows(meter, step[kept], energy("import_wh"), energy("export_wh"), energy("import_varh"))
 
 
 def _numbers(table: pa.Table, column: str) -> NDArray[np.float64]:
-    numbers: NDArray[np.float64] = table.column(column).cast(pa.float64()).to_numpy()
+    numbers: NDArray[np.float64] = table.column(column).cast(pa.float64(), safe=False).to_numpy()
     return numbers
 
 

@@ -44,6 +44,8 @@ class Layout:
     meter_checks: NDArray[np.intp]
     """Transformer that a check meter measures; NOWHERE for all others."""
     meter_is_charger: NDArray[np.bool_]
+    meter_rated_va: NDArray[np.float64]
+    """Rating of the transformer above each meter."""
 
 
 @lru_cache(maxsize=2)
@@ -74,6 +76,7 @@ def lay_out(grid: Grid) -> Layout:
         elif meter.service_point is not None:
             meter_transformer[index] = transformer_index[meter.transformer]
             meter_cell[index] = cell_index[cell_of_point[meter.service_point]]
+    rated_va = np.array([1000 * unit.rated_kva for unit in grid.transformers], dtype=np.float64)
     is_charger = np.array([meter.id in chargers for meter in grid.meters], dtype=np.bool_)
     return Layout(
         cells=cells,
@@ -82,13 +85,14 @@ def lay_out(grid: Grid) -> Layout:
         cell_transformer=np.array([transformer_index[unit] for unit in majority], dtype=np.intp),
         cell_meters=_count(meter_cell, len(cells)),
         cell_chargers=_count(meter_cell[is_charger], len(cells)),
-        transformer_rated_va=np.array([1000 * unit.rated_kva for unit in grid.transformers]),
+        transformer_rated_va=rated_va,
         transformer_meters=_count(meter_transformer, len(grid.transformers)),
         meter_ids=tuple(meter.id for meter in grid.meters),
         meter_cell=meter_cell,
         meter_transformer=meter_transformer,
         meter_checks=meter_checks,
         meter_is_charger=is_charger,
+        meter_rated_va=rated_va[[transformer_index[meter.transformer] for meter in grid.meters]],
     )
 
 

@@ -304,3 +304,23 @@ def test_the_order_of_rows_changes_nothing(grid, aggregates, reader, stand_in_re
     refresh({DAY}, stand_in_readings, grid, aggregates)
 
     assert reader.state().versions == before
+
+
+@pytest.mark.parametrize("impossible_wh", [3e5 + 1, 5e9, 9e18, -40.0])
+def test_an_impossible_energy_counts_as_unknown_and_costs_the_neighbours_nothing(
+    grid, aggregates, reader, stand_in_readings, impossible_wh: float
+) -> None:
+    ids, import_wh, export_wh, varh = energies(grid)
+    layout = lay_out(grid)
+    bad = int(np.flatnonzero(layout.meter_cell == 0)[0])
+    import_wh[bad, 7] = np.nan
+    stand_in_readings.put(DAY, ids, import_wh, export_wh, varh)
+    refresh({DAY}, stand_in_readings, grid, aggregates)
+    unknown = reader.state()
+    import_wh[bad, 7] = impossible_wh
+    stand_in_readings.put(DAY, ids, import_wh, export_wh, varh)
+
+    refresh({DAY}, stand_in_readings, grid, aggregates)
+
+    assert reader.state().versions == unknown.versions
+    assert reader.state().days == unknown.days
