@@ -29,10 +29,7 @@ from agent.dlms.constants import (
 from agent.dlms.errors import AnswerMalformed, AssociationRefused, ServiceRefused
 
 PROPOSED: Final = (
-    Conformance.GET
-    | Conformance.SELECTIVE_ACCESS
-    | Conformance.BLOCK_TRANSFER_WITH_GET
-    | Conformance.MULTIPLE_REFERENCES
+    Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_WITH_GET
 )
 
 RELEASE_REQUEST: Final = bytes([Apdu.RLRQ, 3, 0x80, 1, 0])
@@ -79,8 +76,8 @@ class Association:
     """Longest request that the meter takes, bytes; 0 = no limit."""
 
 
-def association_request(password: bytes | None, max_pdu: int) -> bytes:
-    """AARQ with no security, or with LLS when there is a password."""
+def association_request(password: bytes | None, max_pdu: int, *, lists: bool = True) -> bytes:
+    """AARQ with no security, or with LLS when there is a password; `lists`: GET with list."""
     body = _tlv(0xA1, _tlv(0x06, APPLICATION_CONTEXT_LN))
     if password is not None:
         body += _tlv(0x8A, b"\x07\x80") + _tlv(0x8B, MECHANISM_LLS)
@@ -88,7 +85,7 @@ def association_request(password: bytes | None, max_pdu: int) -> bytes:
     initiate = (
         bytes([Apdu.INITIATE_REQUEST, 0, 0, 0, 6])
         + b"\x5f\x1f\x04\x00"
-        + PROPOSED.to_bytes(3, "big")
+        + (PROPOSED | (Conformance.MULTIPLE_REFERENCES if lists else 0)).to_bytes(3, "big")
         + max_pdu.to_bytes(2, "big")
     )
     return _tlv(Apdu.AARQ, body + _tlv(0xBE, _tlv(0x04, initiate)))
@@ -135,12 +132,15 @@ def get_request(invoke: int, attribute: Attribute, selection: bytes = b"") -> by
     )
 
 
-def get_list_request(invoke: int, attributes: Sequence[Attribute]) -> bytes:
-    """GET of several attributes in one request."""
+def get_list_request(invoke: int, wanted: Sequence[tuple[Attribute, bytes]]) -> bytes:
+    """GET of several attributes, each with its selection (or none), in one request."""
     return (
         bytes([Apdu.GET_REQUEST, GetKind.WITH_LIST, _CONFIRMED_NORMAL_PRIORITY | invoke])
-        + axdr.length(len(attributes))
-        + b"".join(attribute.descriptor() + b"\x00" for attribute in attributes)
+        + axdr.length(len(wanted))
+        + b"".join(
+            attribute.descriptor() + (b"\x01" + selection if selection else b"\x00")
+            for attribute, selection in wanted
+        )
     )
 
 
@@ -218,18 +218,40 @@ def list_results(data: bytes) -> list[tuple[int, Any]]:
         count, at = axdr.read_length(data, 0)
         results: list[tuple[int, Any]] = []
         for _ in range(min(count, len(data))):
-            choice = data[at : at + 2]
-            if choice[:1] == b"\x00":
-                value, at = axdr.decode(data, at + 1)
-                results.append((0, value))
-            elif len(choice) == 2 and choice[0] == 1:
-                results.append((choice[1], None))
-                at += 2
-            else:
-                raise AnswerMalformed(f"expected a result at byte {at}, found {choice.hex()!r}")
+            refused, at = _choice(data, at)
+            value = None
+            if not refused:
+                value, at = axdr.decode(data, at)
+            results.append((refused, value))
     except axdr.AxdrError as error:
         raise AnswerMalformed(f"the list of results is malformed: {error}") from error
     return results
+
+
+def value_and_rest(data: bytes) -> tuple[tuple[int, Any], tuple[int, bytes]]:
+    """As `list_results` for two attributes, but the second value stays encoded."""
+    try:
+        count, at = axdr.read_length(data, 0)
+        if count != 2:
+            raise AnswerMalformed(f"asked for 2 attributes, {count} came")
+        refused, at = _choice(data, at)
+        value = None
+        if not refused:
+            value, at = axdr.decode(data, at)
+        refused_rest, at = _choice(data, at)
+    except axdr.AxdrError as error:
+        raise AnswerMalformed(f"the list of results is malformed: {error}") from error
+    return (refused, value), (refused_rest, data[at:])
+
+
+def _choice(data: bytes, at: int) -> tuple[int, int]:
+    """The data-access result at `at`, 0 when a value follows, and where it ends."""
+    choice = data[at : at + 2]
+    if choice[:1] == b"\x00":
+        return 0, at + 1
+    if len(choice) == 2 and choice[0] == 1 and choice[1]:
+        return choice[1], at + 2
+    raise AnswerMalformed(f"expected a result at byte {at}, found {choice.hex()!r}")
 
 
 def result_name(result: int) -> str:

@@ -55,6 +55,8 @@ class LinkSettings:
     """Silence between an answer and the next request."""
     max_pdu: int = 0xFFFF
     longest_answer: int = 1 << 20
+    lists: bool = True
+    """Whether GET with list is proposed; it saves exchanges, and some meters do it badly."""
     release: bool = False
     """Whether RLRQ is sent before DISC."""
 
@@ -106,7 +108,9 @@ class Client:
         if not isinstance(outcome, Opened):
             raise AnswerMalformed(f"{self._name}: SNRM led to {outcome}")
         self._opened = True
-        request = apdu.association_request(self._password, self._settings.max_pdu)
+        request = apdu.association_request(
+            self._password, self._settings.max_pdu, lists=self._settings.lists
+        )
         answer = self._request(request, "AARQ")
         self._association = self._naming(lambda: apdu.association_response(answer))
 
@@ -147,21 +151,39 @@ class Client:
 
     def get_many(self, attributes: Sequence[Attribute]) -> list[Any]:
         """Values in the order asked, with list when the meter has that; errors as `get`."""
-        if not self._association.conformance & Conformance.MULTIPLE_REFERENCES:
+        if not self._has_lists:
             return [self.get(attribute) for attribute in attributes]
         values: list[Any] = []
-        size = self._list_size()
+        size = max(1, min(32, (self._longest_request - _LIST_HEAD_BYTES) // _LIST_ITEM_BYTES))
         for at in range(0, len(attributes), size):
             values += self._get_list(attributes[at : at + size])
         return values
 
-    def _list_size(self) -> int:
-        longest = self._association.max_pdu or 0xFFFF
-        return max(1, min(32, (longest - _LIST_HEAD_BYTES) // _LIST_ITEM_BYTES))
+    def get_with_data(
+        self, first: Attribute, then: Attribute, selection: bytes
+    ) -> tuple[Any, bytes]:
+        """The value of `first` and the encoded value of `then`; in one request if that may be."""
+        invoke = self._next_invoke()
+        request = apdu.get_list_request(invoke, [(first, b""), (then, selection)])
+        if not self._has_lists or len(request) > self._longest_request:
+            return self.get(first), self.get_data(then, selection)
+        data = self._collect(request, invoke, f"{first} and {then}")
+        (refused, value), (refused_rest, rest) = self._naming(lambda: apdu.value_and_rest(data))
+        self._check_access(refused, str(first))
+        self._check_access(refused_rest, str(then))
+        return value, rest
+
+    @property
+    def _has_lists(self) -> bool:
+        return bool(self._association.conformance & Conformance.MULTIPLE_REFERENCES)
+
+    @property
+    def _longest_request(self) -> int:
+        return self._association.max_pdu or 0xFFFF
 
     def _get_list(self, attributes: Sequence[Attribute]) -> list[Any]:
         invoke = self._next_invoke()
-        request = apdu.get_list_request(invoke, attributes)
+        request = apdu.get_list_request(invoke, [(attribute, b"") for attribute in attributes])
         data = self._collect(request, invoke, f"{len(attributes)} attributes")
         results = self._naming(lambda: apdu.list_results(data))
         if len(results) != len(attributes):

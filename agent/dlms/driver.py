@@ -3,8 +3,8 @@
 A fresh association each time, ended by DISC; `session()` keeps one for several
 reads. The first association reads what never changes (scalers and units,
 columns and period of the profile) and the driver keeps it. The serial number
-is read once per association, so that an exchanged meter is seen; what was
-kept of the old meter is then forgotten and read again.
+is read with the values, so that an exchanged meter is seen; what was kept of
+the old meter is then forgotten, and the new one is learnt and read.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class DlmsDriver:
 
     @property
     def serial(self) -> str | None:
-        """Serial number as read in the last association; None before the first."""
+        """Serial number as it came with the values read last; None before the first."""
         return self._serial
 
     @contextmanager
@@ -81,7 +81,6 @@ class DlmsDriver:
         with self._new_client() as client:
             self._client = client
             try:
-                self._read_serial(client)
                 yield
             finally:
                 self._client = None
@@ -122,22 +121,36 @@ class DlmsDriver:
             name=self._name,
         )
 
-    def _read_serial(self, client: Client) -> None:
-        value = client.get(self._class.serial)
+    def _is_same_meter(self, value: Any) -> bool:
+        """Notes the serial number; False when it is another, and all that was kept is forgotten."""
         serial = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         serial = serial.strip("\0 ")
-        if self._serial is not None and serial != self._serial:
-            log.warning("%s: serial number was %s, is %s", self._name, self._serial, serial)
-            self._scalings.clear()
-            self._columns = None
-        self._serial = serial
+        before, self._serial = self._serial, serial
+        if before is None or before == serial:
+            return True
+        log.warning("%s: serial number was %s, is %s", self._name, before, serial)
+        self._scalings.clear()
+        self._columns = None
+        return False
+
+    def _changes_always(self) -> MeterDiffers:
+        return MeterDiffers(
+            f"{self._name}: the serial number changes from one read to the next, now "
+            f"{self._serial}; check that no two meters have this server address"
+        )
 
     def _sample(self, client: Client) -> Sample:
         quantities = self._class.quantities
-        self._learn_scalings(client, quantities.values())
-        began_utc_s = self._clock.now_utc_s()
-        raw = client.get_many([quantity.attribute for quantity in quantities.values()])
-        middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
+        wanted = [self._class.serial, *(quantity.attribute for quantity in quantities.values())]
+        for _ in range(2):
+            self._learn_scalings(client, quantities.values())
+            began_utc_s = self._clock.now_utc_s()
+            serial, *raw = client.get_many(wanted)
+            middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
+            if self._is_same_meter(serial):
+                break
+        else:
+            raise self._changes_always()
         values = {
             name: self._scalings[quantity.attribute].whole(
                 self._integer(quantity.attribute, value), EXPONENTS[name]
@@ -152,16 +165,31 @@ class DlmsDriver:
         return value
 
     def _profile(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
-        columns = self._columns
-        if columns is None:
-            columns = self._columns = self._learn_columns(client)
+        for _ in range(2):
+            columns = self._columns
+            if columns is None:
+                columns = self._columns = self._learn_columns(client)
+            rows = self._slices(client, columns, first_utc_s, last_utc_s)
+            if rows is not None:
+                return rows
+        raise self._changes_always()
+
+    def _slices(
+        self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int
+    ) -> list[ProfileRow] | None:
+        """All rows, so many at a time; None when the meter turns out to be another one."""
+        buffer = self._class.profile.buffer
         rows: list[ProfileRow] = []
         step_s = self._class.profile.slice_rows * columns.period_s
         for first in range(first_utc_s, last_utc_s + 1, step_s):
             last = min(first + step_s - 1, last_utc_s)
-            data = client.get_data(
-                self._class.profile.buffer, self._selection(first, last, columns)
-            )
+            selection = self._selection(first, last, columns)
+            if first == first_utc_s:
+                serial, data = client.get_with_data(self._class.serial, buffer, selection)
+                if not self._is_same_meter(serial):
+                    return None
+            else:
+                data = client.get_data(buffer, selection)
             rows += columns.rows(data, first, last)
         return rows
 

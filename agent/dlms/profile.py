@@ -145,6 +145,7 @@ class _Reader:
             pause_s=float(self._get(link, "link.pause_s", (int, float))),
             gap_s=float(self._get(link, "link.gap_s", (int, float))),
             max_pdu=self._get(association, "association.max_pdu", int),
+            lists=self._get(association, "association.lists", bool),
             release=self._get(association, "association.release", bool),
         )
         limits = (("max_info", 32, 2030), ("window", 1, 7), ("tries", 1, 10))
