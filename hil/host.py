@@ -19,12 +19,11 @@ from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
+from hil.meters.password import LLS_PASSWORD
 from hil.meters.shown import Registers, Shown
-from hil.town import Meter, load_town
+from hil.site.town_choice import TownChoice
+from hil.town import Meter
 from wire.clock import SharedClock
-
-LLS_PASSWORD = b"loadscape"
-"""Low-level password of every simulated DLMS meter."""
 
 BAUD = {"modbus": 19200, "dlms": 9600}
 
@@ -33,13 +32,12 @@ def host(plan_file: Path) -> None:
     """Serve the lines of the plan until SIGTERM or SIGINT."""
     plan: dict[str, Any] = json.loads(plan_file.read_text())
     clock = SharedClock(Path(plan["clock_file"]))
-    town = load_town(plan["town"], origin_utc_s=plan["origin_utc_s"])
-    wanted = set(plan["meters"])
+    town = TownChoice.from_json(plan["town"]).load()
     lines: list[PtyLine] = []
     for transformer in plan["transformers"]:
         shown = town.shown(transformer)
         reads = (Path(plan["reads"]) / f"{transformer}.jsonl").open("a", buffering=1)
-        meters = [m for m in town.meters if m.transformer == transformer and m.id in wanted]
+        meters = town.meters_of(transformer)
         for name in sorted({meter.line for meter in meters}):
             on_line = [meter for meter in meters if meter.line == name]
             protocol = on_line[0].protocol

@@ -28,7 +28,7 @@ class Fleet:
 
 def fleet_of(devices: list[dict[str, Any]]) -> Fleet:
     """Sum the API's list of devices."""
-    states = [device["state"] for device in devices if device["state"].get("online")]
+    states = [device["state"] for device in devices if device["online"] and device["state"]]
     recoveries = [state["recovery"] for state in states]
     ends = [state.get("last_end_utc_s") for state in states]
     return Fleet(

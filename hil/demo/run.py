@@ -17,7 +17,7 @@ from hil.demo.progress import Fleet, fleet_of
 from hil.site.installation import Installation, NotReady, Settings
 from hil.site.ports import PortTaken, free_port, is_free, wanted_port
 from hil.site.processes import ProcessDied
-from hil.town import load_town
+from hil.site.town_choice import TownChoice
 from wire.clock import SystemClock
 
 QUARTER_S = 900
@@ -66,9 +66,9 @@ def _site(options: argparse.Namespace) -> Installation:
     )
     # The meters were hung a little before the oldest interval that is recovered.
     origin_utc_s = (start_utc_s // DAY_S - settings.recover_days - 2) * DAY_S
-    town = load_town(options.town, origin_utc_s=origin_utc_s)
+    choice = TownChoice(options.town, origin_utc_s)
     _clear(options.folder)
-    return Installation(town, options.folder.resolve(), settings)
+    return Installation(choice, options.folder.resolve(), settings)
 
 
 def _page_port(port: int | None) -> int:
@@ -91,7 +91,7 @@ def _clear(folder: Path) -> None:
 def _run(site: Installation, options: argparse.Namespace, stop: threading.Event) -> None:
     town = site.town
     _say(
-        f"{town.title}: {len(site.devices)} transformers, {len(town.meters)} meters, "
+        f"{town.about['title']}: {len(site.devices)} transformers, {len(town.meters)} meters, "
         "simulated loads on real serial lines"
     )
     began_s = time.monotonic()
@@ -122,7 +122,7 @@ def _recover(site: Installation, stop: threading.Event) -> None:
     said = ("", "")
     while not stop.wait(1.0):
         site.processes.check()
-        fleet = fleet_of(site.get("api/v1/devices"))
+        fleet = fleet_of(site.get("api/v1/devices")["devices"])
         lines = _progress_lines(fleet, len(site.devices))
         for line, before in zip(lines, said, strict=True):
             if line != before:
@@ -147,5 +147,5 @@ def _live(site: Installation, options: argparse.Namespace, stop: threading.Event
     deadline_s = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
     while time.monotonic() < deadline_s and not stop.wait(1.0):
         site.processes.check()
-        for line in pace.follow(fleet_of(site.get("api/v1/devices"))):
+        for line in pace.follow(fleet_of(site.get("api/v1/devices")["devices"])):
             _say(line)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from central.keys.place import KeyPlace
+
 if TYPE_CHECKING:
     from hil.site.installation import Installation
+
+PASSWORD = "lls.password"
+"""File beside the device's keys that holds the meters' low-level password."""
 
 _MODBUS_BAUD = 19200
 _DLMS_BAUD = 9600
@@ -14,7 +19,7 @@ _DLMS_BAUD = 9600
 
 def central_toml(site: Installation) -> str:
     """`central.toml` of the installation."""
-    keys = site.layout.keys
+    place = KeyPlace(site.layout.keys)
     return _toml(
         {
             "tenant": site.settings.tenant,
@@ -24,11 +29,11 @@ def central_toml(site: Installation) -> str:
         broker={
             "host": "127.0.0.1",
             "port": site.broker_port,
-            "ca_file": str(keys / "ca.crt"),
-            "cert_file": str(keys / "collector.crt"),
-            "key_file": str(keys / "collector.key"),
+            "ca_file": str(place.authority_certificate),
+            "cert_file": str(place.collector_certificate),
+            "key_file": str(place.collector_key),
         },
-        keys={"dir": str(keys)},
+        keys={"dir": str(place.directory)},
         api={"host": "127.0.0.1", "port": site.api_port, "open": True},
     )
 
@@ -36,8 +41,8 @@ def central_toml(site: Installation) -> str:
 def agent_toml(site: Installation, device: str) -> str:
     """`agent.toml` of one concentrator with its lines and meters."""
     settings = site.settings
-    bundle = site.layout.agent(device) / "keys"
-    meters = [m for m in site.town.meters if m.transformer == device]
+    bundle = site.layout.bundle(device)
+    meters = site.town.meters_of(site.transformer_of(device))
     text = _toml(
         {},
         agent={
@@ -52,14 +57,14 @@ def agent_toml(site: Installation, device: str) -> str:
         broker={
             "host": "127.0.0.1",
             "port": site.broker_port,
-            "ca_file": str(bundle / "ca.crt"),
-            "cert_file": str(bundle / "tls.crt"),
-            "key_file": str(bundle / "tls.key"),
+            "ca_file": str(bundle.authority_certificate),
+            "cert_file": str(bundle.tls_certificate),
+            "key_file": str(bundle.tls_key),
         },
         keys={
-            "sign_key_file": str(bundle / "sign.key"),
-            "root_public_file": str(bundle / "root.pub"),
-            "keyset_file": str(bundle / "keyset.cose"),
+            "sign_key_file": str(bundle.sign_key),
+            "root_public_file": str(bundle.root_public),
+            "keyset_file": str(bundle.keyset),
         },
     )
     protocols = {meter.line: meter.protocol for meter in meters}
@@ -67,7 +72,7 @@ def agent_toml(site: Installation, device: str) -> str:
         text += "\n[[line]]\n" + _pairs(
             {
                 "name": line,
-                "port": str(site.layout.line(device, line)),
+                "port": str(site.layout.line(site.transformer_of(device), line)),
                 "protocol": protocols[line],
                 "baud": _MODBUS_BAUD if protocols[line] == "modbus" else _DLMS_BAUD,
             }
@@ -76,7 +81,10 @@ def agent_toml(site: Installation, device: str) -> str:
         address = (
             {"unit": int(meter.address)}
             if meter.protocol == "modbus"
-            else {"server_address": meter.address, "password_file": str(bundle / "lls.password")}
+            else {
+                "server_address": meter.address,
+                "password_file": str(bundle.directory / "lls.password"),
+            }
         )
         text += "\n[[meter]]\n" + _pairs(
             {"id": meter.id, "line": meter.line, "model": meter.model, **address}

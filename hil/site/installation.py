@@ -21,9 +21,11 @@ from central.collect.broker import write_broker_config
 from central.grid.load import load_folder
 from central.keys.authority import init_authority
 from central.keys.device import issue_device
+from hil.meters.password import LLS_PASSWORD
 from hil.site.layout import Layout
 from hil.site.ports import free_port
 from hil.site.processes import Processes
+from hil.site.town_choice import TownChoice
 from hil.town import Town
 from wire.clock import SharedClock, set_shared_clock
 
@@ -56,9 +58,10 @@ class Settings:
 class Installation:
     """One town's installation below `root`; `stop` ends everything that it started."""
 
-    town: Town
+    choice: TownChoice
     root: Path
     settings: Settings
+    town: Town = field(init=False)
     layout: Layout = field(init=False)
     processes: Processes = field(init=False)
     clock: SharedClock = field(init=False)
@@ -66,6 +69,7 @@ class Installation:
     broker_port: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.town = self.choice.load()
         self.layout = Layout(self.root)
         self.processes = Processes(self.layout.logs)
         self.api_port = self.settings.api_port or free_port()
@@ -76,6 +80,10 @@ class Installation:
         """Names of the concentrators, one per transformer."""
         return [transformer.concentrator for transformer in self.town.transformers]
 
+    def transformer_of(self, device: str) -> str:
+        """Id of the transformer whose concentrator `device` is."""
+        return next(t.id for t in self.town.transformers if t.concentrator == device)
+
     @property
     def page(self) -> str:
         """Address of the page."""
@@ -85,16 +93,16 @@ class Installation:
 
     def prepare(self) -> None:
         """Write clock, keys, certificates, configurations; load the grid master data."""
-        from hil.site.configs import agent_toml, central_toml
+        from hil.site.configs import PASSWORD, agent_toml, central_toml
 
         self.root.mkdir(parents=True, exist_ok=True)
         self.set_clock(self.settings.start_utc_s, 1.0)
         self.clock = SharedClock(self.layout.clock_file)
         init_authority(
             self.layout.keys,
-            tenant=self.settings.tenant,
+            self.settings.tenant,
             broker_hosts=["127.0.0.1", "localhost"],
-            now_utc_s=int(self.clock.now_utc_s()),
+            now_utc_s=self.clock.now_utc_s(),
         )
         write_broker_config(self.layout.keys, self.broker_port, self.layout.broker)
         self.layout.central_config.write_text(central_toml(self))
@@ -102,7 +110,10 @@ class Installation:
         self.layout.central.mkdir(exist_ok=True)
         load_folder(self.layout.central / "registry.db", self.layout.grid)
         for device in self.devices:
-            issue_device(self.layout.keys, device, self.layout.agent(device) / "keys")
+            bundle = issue_device(self.layout.keys, device, self.layout.bundle(device).directory)
+            password = bundle.directory / PASSWORD
+            password.write_bytes(LLS_PASSWORD)
+            password.chmod(0o600)
             (self.layout.agent(device) / "data").mkdir()
             self.layout.agent_config(device).write_text(agent_toml(self, device))
 
@@ -147,12 +158,9 @@ class Installation:
         self._wait_for(lambda: all(link.exists() for link in lines), "the meters", 120.0)
 
     def _meter_plan(self, host: int, hosts: int) -> dict[str, Any]:
-        transformers = [t.id for t in self.town.transformers][host::hosts]
         return {
-            "town": str(self.town.folder),
-            "meters": sorted(m.id for m in self.town.meters if m.transformer in transformers),
-            "transformers": transformers,
-            "origin_utc_s": self.town.origin_utc_s,
+            "town": self.choice.as_json(),
+            "transformers": [t.id for t in self.town.transformers][host::hosts],
             "clock_file": str(self.layout.clock_file),
             "lines": str(self.layout.lines),
             "reads": str(self.layout.reads),

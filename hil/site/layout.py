@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from central.keys.device import DeviceBundle
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -53,6 +55,10 @@ class Layout:
 
     def agent(self, device: str) -> Path:
         return self.root / "agents" / device
+
+    def bundle(self, device: str) -> DeviceBundle:
+        """The keys and certificates that the device was handed."""
+        return DeviceBundle(self.agent(device) / "keys")
 
     def agent_config(self, device: str) -> Path:
         return self.agent(device) / "agent.toml"
