@@ -1,0 +1,379 @@
+"""`agent.toml` as frozen values, or an error that names file, line, key and remedy.
+
+Everything is checked that can be checked without opening a port or a key:
+types, ranges, unknown keys, names that refer to each other, addresses taken
+twice. What needs the machine (`ports`, `keys`) is checked by
+`loadscape-agent check`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wire import topics
+
+_HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_.-]+)\s*\]\]?")
+_KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
+_METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
+
+INTERVALS_MIN = (5, 15, 30)
+MOST_METERS = 4096
+"""What one roster can name."""
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message says where and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """Where the broker is and how the agent proves who it is."""
+
+    host: str
+    port: int
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeysConfig:
+    """Files of the device's signing key, the tenant's root and the keyset."""
+
+    sign_key_file: Path
+    root_public_file: Path
+    keyset_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LineConfig:
+    """One serial line; never two protocols on one pair of wires."""
+
+    name: str
+    port: str
+    protocol: Literal["modbus", "dlms"]
+    baud: int
+    parity: Literal["N", "E", "O"]
+    stopbits: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """One meter: `unit` on a Modbus line, `server_address` (and password) on a DLMS line."""
+
+    id: str
+    line: str
+    model: str
+    unit: int | None = None
+    server_address: str | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything in `agent.toml`."""
+
+    tenant: str
+    device: str
+    data_dir: Path
+    broker: BrokerConfig
+    keys: KeysConfig
+    lines: tuple[LineConfig, ...]
+    meters: tuple[MeterConfig, ...]
+    interval_min: int = 15
+    recover_days: int = 7
+    history_days: int = 7
+    batch_intervals: int = 1
+    sample_s: int = 60
+    quota_mib: int = 256
+    clock_file: Path | None = None
+    metrics_port: int | None = None
+
+    @property
+    def interval_s(self) -> int:
+        """Length of an interval, s."""
+        return self.interval_min * 60
+
+    @property
+    def common_name(self) -> str:
+        """`<tenant>-<device>`, the name in the certificate and in every topic."""
+        return topics.common_name(self.tenant, self.device)
+
+    def meters_of(self, line: str) -> tuple[MeterConfig, ...]:
+        """The meters on one line, in the order of the file."""
+        return tuple(meter for meter in self.meters if meter.line == line)
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Read and check `agent.toml`; raises ConfigError. Relative paths mean: beside the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the right file with --config"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, {error}; save the file as UTF-8") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}; correct that line") from error
+    return _Document(path, text, content).config()
+
+
+class _Document:
+    """The parsed file together with the line on which each key stands."""
+
+    def __init__(self, path: Path, text: str, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self.content = content
+        self.lines = _line_numbers(text)
+
+    def config(self) -> AgentConfig:
+        for name in self.content:
+            if name not in ("agent", "broker", "keys", "line", "meter"):
+                raise self.error(name, 0, None, "is no table of agent.toml", "remove it")
+        agent = self.table("agent")
+        tenant = agent.text("tenant")
+        device = agent.text("device")
+        try:
+            topics.common_name(tenant, device)
+        except topics.TopicError as error:
+            raise self.error("agent", 0, "device", str(error), "rename it") from error
+        lines = tuple(_line(table) for table in self.tables("line"))
+        by_name = {line.name: line for line in lines}
+        config = AgentConfig(
+            tenant=tenant,
+            device=device,
+            data_dir=agent.path("data_dir"),
+            interval_min=agent.choice("interval_min", INTERVALS_MIN, 15),
+            recover_days=agent.number("recover_days", 0, 60, 7),
+            history_days=agent.number("history_days", 1, 400, 7),
+            batch_intervals=agent.number("batch_intervals", 1, 96, 1),
+            sample_s=agent.number("sample_s", 1, 900, 60),
+            quota_mib=agent.number("quota_mib", 4, 65536, 256),
+            metrics_port=agent.optional_number("metrics_port", 1, 65535),
+            clock_file=agent.optional_path("clock_file"),
+            broker=_broker(self.table("broker")),
+            keys=_keys(self.table("keys")),
+            lines=lines,
+            meters=tuple(_meter(table, by_name) for table in self.tables("meter")),
+        )
+        agent.finish()
+        self._refuse_duplicates(config)
+        return config
+
+    def table(self, name: str) -> _Table:
+        values = self.content.get(name)
+        if not isinstance(values, Mapping):
+            raise self.error(name, 0, None, "is missing", f"add a table [{name}]")
+        return _Table(self, name, 0, values)
+
+    def tables(self, name: str) -> list[_Table]:
+        values = self.content.get(name, [])
+        if not isinstance(values, list) or not values:
+            raise self.error(name, 0, None, "is missing", f"add at least one [[{name}]]")
+        return [_Table(self, name, index, value) for index, value in enumerate(values)]
+
+    def error(self, table: str, index: int, key: str | None, what: str, remedy: str) -> ConfigError:
+        line = self.lines.get((table, index, key)) or self.lines.get((table, index, None))
+        where = f"{self.path}:{line}" if line else str(self.path)
+        name = f"[{table}] {key}" if key else f"[{table}]"
+        return ConfigError(f"{where}: {name}: {what}; {remedy}")
+
+    def _refuse_duplicates(self, config: AgentConfig) -> None:
+        if len(config.meters) > MOST_METERS:
+            raise self.error(
+                "meter", MOST_METERS, None, f"one agent reads at most {MOST_METERS} meters",
+                "spread them over more agents",
+            )
+        self._refuse_twice("line", "name", [line.name for line in config.lines])
+        self._refuse_twice("line", "port", [line.port for line in config.lines])
+        self._refuse_twice("meter", "id", [meter.id for meter in config.meters])
+        for key in ("unit", "server_address"):
+            addresses = [
+                None if getattr(meter, key) is None else (meter.line, getattr(meter, key))
+                for meter in config.meters
+            ]
+            self._refuse_twice("meter", key, addresses)
+
+    def _refuse_twice(self, table: str, key: str, values: list[Any]) -> None:
+        seen: dict[Any, int] = {}
+        for index, value in enumerate(values):
+            if value is None:
+                continue
+            if value in seen:
+                first = self.lines.get((table, seen[value], key), "?")
+                shown = value[1] if isinstance(value, tuple) else value
+                raise self.error(
+                    table, index, key, f"{shown!r} is already used in line {first} of the file",
+                    "give each its own",
+                )
+            seen[value] = index
+
+
+class _Table:
+    """One TOML table: takes keys out one by one and refuses what is left over."""
+
+    def __init__(self, document: _Document, name: str, index: int, values: Any) -> None:
+        self._document = document
+        self._name = name
+        self._index = index
+        if not isinstance(values, Mapping):
+            raise self.error(None, "expected a table", f"write [[{name}]]")
+        self._values = values
+        self._taken: set[str] = set()
+
+    def error(self, key: str | None, what: str, remedy: str) -> ConfigError:
+        return self._document.error(self._name, self._index, key, what, remedy)
+
+    def text(self, key: str) -> str:
+        value = self._value(key, str, "text in quotes")
+        if not value:
+            raise self.error(key, "is empty", "write a value")
+        return str(value)
+
+    def path(self, key: str) -> Path:
+        return self._document.path.parent / self.text(key)
+
+    def optional_path(self, key: str) -> Path | None:
+        return self.path(key) if key in self._values else None
+
+    def number(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
+        if default is not None and key not in self._values:
+            self._taken.add(key)
+            return default
+        value = self._value(key, int, "a whole number")
+        if isinstance(value, bool) or not lowest <= value <= highest:
+            raise self.error(
+                key, f"expected a whole number from {lowest} to {highest}, came {value!r}",
+                "correct it",
+            )
+        return int(value)
+
+    def optional_number(self, key: str, lowest: int, highest: int) -> int | None:
+        return self.number(key, lowest, highest) if key in self._values else None
+
+    def choice(self, key: str, choices: tuple[Any, ...], default: Any) -> Any:
+        value = self._values.get(key, default)
+        self._taken.add(key)
+        if value not in choices or isinstance(value, bool):
+            raise self.error(
+                key, f"expected one of {', '.join(map(repr, choices))}, came {value!r}",
+                "choose one of them",
+            )
+        return value
+
+    def matching(self, key: str, pattern: re.Pattern[str], form: str) -> str:
+        value = self.text(key)
+        if not pattern.match(value):
+            raise self.error(key, f"expected {form}, came {value!r}", "correct it")
+        return value
+
+    def finish(self) -> None:
+        """Refuse keys that nobody asked for: a misspelt key must not be ignored silently."""
+        for key in self._values:
+            if key not in self._taken:
+                raise self.error(
+                    key, "is no key of this table",
+                    f"remove it or correct its spelling (known: {', '.join(sorted(self._taken))})",
+                )
+
+    def _value(self, key: str, kind: type, form: str) -> Any:
+        self._taken.add(key)
+        if key not in self._values:
+            raise self.error(key, "is missing", f"add {key} = … ({form})")
+        value = self._values[key]
+        if not isinstance(value, kind):
+            raise self.error(key, f"expected {form}, came {value!r}", "correct it")
+        return value
+
+
+def _broker(table: _Table) -> BrokerConfig:
+    broker = BrokerConfig(
+        host=table.text("host"),
+        port=table.number("port", 1, 65535, 8883),
+        ca_file=table.path("ca_file"),
+        cert_file=table.path("cert_file"),
+        key_file=table.path("key_file"),
+    )
+    table.finish()
+    return broker
+
+
+def _keys(table: _Table) -> KeysConfig:
+    keys = KeysConfig(
+        sign_key_file=table.path("sign_key_file"),
+        root_public_file=table.path("root_public_file"),
+        keyset_file=table.path("keyset_file"),
+    )
+    table.finish()
+    return keys
+
+
+def _line(table: _Table) -> LineConfig:
+    line = LineConfig(
+        name=table.text("name"),
+        port=table.text("port"),
+        protocol=table.choice("protocol", ("modbus", "dlms"), None),
+        baud=table.number("baud", 300, 1_000_000, 9600),
+        parity=table.choice("parity", ("N", "E", "O"), "N"),
+        stopbits=table.choice("stopbits", (1, 2), 1),
+    )
+    table.finish()
+    return line
+
+
+def _meter(table: _Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
+    meter_id = table.matching("id", _METER_ID, "up to 64 letters, digits, '_', '.' or '-'")
+    line_name = table.text("line")
+    if line_name not in lines:
+        raise table.error(
+            "line", f"{line_name!r} is no [[line]] (there are: {', '.join(sorted(lines))})",
+            "name one of them or add the line",
+        )
+    model = table.text("model")
+    address = _ADDRESSES[lines[line_name].protocol]
+    meter = address(table, meter_id, line_name, model)
+    table.finish()
+    return meter
+
+
+def _modbus_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterConfig:
+    return MeterConfig(meter_id, line, model, unit=table.number("unit", 1, 247))
+
+
+def _dlms_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterConfig:
+    address = table.matching("server_address", _SERVER_ADDRESS, 'an address such as "1/17"')
+    password_file = table.optional_path("password_file")
+    return MeterConfig(
+        meter_id, line, model, server_address=address, password_file=password_file
+    )
+
+
+_ADDRESSES: dict[str, Callable[[_Table, str, str, str], MeterConfig]] = {
+    "modbus": _modbus_meter,
+    "dlms": _dlms_meter,
+}
+
+
+def _line_numbers(text: str) -> dict[tuple[str, int, str | None], int]:
+    """Where each (table, position among its namesakes, key) stands; key None is the header."""
+    numbers: dict[tuple[str, int, str | None], int] = {}
+    table, index = "", 0
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = header.group(1)
+            index = counts.get(table, 0)
+            counts[table] = index + 1
+            numbers[table, index, None] = number
+        elif key := _KEY.match(line):
+            numbers.setdefault((table, index, key.group(1)), number)
+    return numbers

@@ -1,0 +1,60 @@
+"""Which driver a configured meter gets; the only place that knows both protocols."""
+
+from __future__ import annotations
+
+from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
+from agent.driver import Driver
+from agent.line.port import Port
+from agent.line.serial_port import SerialPort
+from wire.clock import Clock
+
+
+def open_line(line: LineConfig) -> SerialPort:
+    """The line's port; it opens at first use."""
+    return SerialPort(line.port, line.baud, line.parity, line.stopbits)
+
+
+def build_driver(
+    config: AgentConfig, line: LineConfig, meter: MeterConfig, port: Port, clock: Clock
+) -> Driver:
+    """The meter's driver; raises ConfigError if model, address or password does not fit."""
+    try:
+        if line.protocol == "modbus":
+            return _modbus(meter, port, clock)
+        return _dlms(meter, port, clock)
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"meter {meter.id} (model {meter.model}, line {line.name}): {error}"
+        ) from error
+
+
+def _modbus(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
+    from agent.modbus.driver import ModbusDriver
+    from agent.modbus.profile import shipped
+
+    assert meter.unit is not None
+    return ModbusDriver(port, meter.unit, shipped(meter.model), clock)
+
+
+def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
+    from agent.dlms.driver import DlmsDriver
+    from agent.dlms.profile import load_meter_class
+
+    assert meter.server_address is not None
+    return DlmsDriver(
+        port,
+        load_meter_class(meter.model),
+        clock,
+        server_address=meter.server_address,
+        password=_password(meter),
+    )
+
+
+def _password(meter: MeterConfig) -> bytes | None:
+    """The first line of the password file, without its end."""
+    if meter.password_file is None:
+        return None
+    lines = meter.password_file.read_bytes().splitlines()
+    if not lines or not lines[0]:
+        raise ConfigError(f"{meter.password_file}: is empty; write the meter's password into it")
+    return lines[0]

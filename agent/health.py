@@ -1,0 +1,122 @@
+"""What the agent counts, what is wrong with it now, and where both can be read.
+
+A failure is logged once when it begins and once when it is over, however
+often it shows in between. `/metrics` is served on the loopback only, and only
+when a port is configured.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
+_log = logging.getLogger("loadscape.agent")
+
+_HELP = {
+    "reads_total": "Successful reads of meters.",
+    "read_errors_total": "Reads of meters that failed.",
+    "rows_total": "Intervals written to the store, including those without data.",
+    "rows_no_data_total": "Intervals reported missing.",
+    "rows_lost_total": "Intervals without a receipt that were dropped because the store was full.",
+    "batches_cut_total": "Batches sealed.",
+    "batches_sent_total": "Batches handed to the broker, repetitions included.",
+    "batches_receipted_total": "Batches that central has signed for.",
+    "batches_repeated_total": "Batches sent again because no receipt came.",
+    "receipts_refused_total": "Messages from central that failed verification.",
+    "streams_begun_total": "Times a new stream was begun after a rollback or a fork.",
+    "ports_lost_total": "Times a serial port vanished.",
+    "puback_refused_total": "Publications that the broker refused.",
+}
+
+
+class Counters:
+    """Monotone counters and plain gauges by name; safe from every thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(_HELP, 0)
+        self._gauges: dict[str, float] = {}
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Raise a counter of the list above; raises KeyError for another name."""
+        with self._lock:
+            self._counts[name] += amount
+
+    def show(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        with self._lock:
+            self._gauges[name] = value
+
+    def snapshot(self) -> dict[str, float]:
+        """All values at one moment."""
+        with self._lock:
+            return {**self._counts, **self._gauges}
+
+    def prometheus(self) -> str:
+        """The values in Prometheus' text form."""
+        parts = []
+        for name, value in self.snapshot().items():
+            metric = f"loadscape_agent_{name}"
+            if name in _HELP:
+                parts.append(f"# HELP {metric} {_HELP[name]}\n# TYPE {metric} counter\n")
+            else:
+                parts.append(f"# TYPE {metric} gauge\n")
+            parts.append(f"{metric} {value}\n")
+        return "".join(parts)
+
+
+class Faults:
+    """What is wrong now. Each fault has a key; it is logged when it comes and when it goes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._present: dict[str, str] = {}
+
+    def report(self, key: str, message: str) -> None:
+        """A fault is seen; logged only if it was not there before."""
+        with self._lock:
+            known = key in self._present
+            self._present[key] = message
+        if not known:
+            _log.warning("%s: %s", key, message)
+
+    def over(self, key: str) -> None:
+        """A fault is not seen any more; logged only if it was there."""
+        with self._lock:
+            message = self._present.pop(key, None)
+        if message is not None:
+            _log.info("%s: over (was: %s)", key, message)
+
+    def present(self) -> dict[str, str]:
+        """Key and message of every fault that is there now."""
+        with self._lock:
+            return dict(self._present)
+
+
+def serve_metrics(port: int, counters: Counters) -> ThreadingHTTPServer:
+    """Answer GET /metrics on 127.0.0.1 from a thread of its own; raises OSError if taken."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
+            if self.path != "/metrics":
+                self.send_error(404)
+                return
+            body = counters.prometheus().encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Requests for metrics are no news."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

@@ -1,0 +1,345 @@
+"""Carries sealed batches to the broker and central's answers back.
+
+MQTT 5 over TLS 1.3 with a client certificate. A batch is sent in the order of
+its chain, at most a window ahead of the last receipt, only while connected,
+and again when no receipt comes. PUBACK deletes nothing: only a receipt that
+central has signed does. Every message on `down` is verified before it is
+believed; one that fails is counted and dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.config import BrokerConfig
+from agent.health import Counters, Faults
+from agent.keyring import Keyring
+from agent.store.writer import Writer
+from wire import topics
+
+_log = logging.getLogger("loadscape.agent")
+
+KEEPALIVE_S = 900
+SESSION_EXPIRY_S = 7 * 86_400
+WINDOW = 16
+"""Batches on the way to the broker, not yet PUBACKed."""
+AHEAD = 64
+"""Batches sent beyond the last receipt."""
+RECEIPT_TIMEOUT_S = (30.0, 900.0)
+"""First and longest patience for a receipt before batches are sent again, s."""
+_RECONNECT_S = (1.0, 900.0)
+_SETTLE_S = 2.0
+_STATE_EVERY_S = 2.0
+_GAP_PAUSE_S = 2.0
+
+
+class Publisher:
+    """Owns the MQTT client. `tick` is called often from the agent's main thread."""
+
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        tenant: str,
+        device: str,
+        *,
+        boot: bytes,
+        keyring: Keyring,
+        writer: Writer,
+        counters: Counters,
+        faults: Faults,
+        state: Callable[[], dict[str, Any]],
+        wake: Callable[[], None],
+    ) -> None:
+        self._broker = broker
+        self._tenant = tenant
+        self._device = device
+        self._cn = topics.common_name(tenant, device)
+        self._boot = boot
+        self._keyring = keyring
+        self._writer = writer
+        self._counters = counters
+        self._faults = faults
+        self._state = state
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._connected = False
+        self._stream = b""
+        self._sent_upto = 0
+        self._fetching = False
+        self._on_the_way: dict[int, int] = {}
+        self._hold_until_s = 0.0
+        self._progress_s = 0.0
+        self._last_upto = 0
+        self._patience_s = RECEIPT_TIMEOUT_S[0]
+        self._attempts = 0
+        self._gap_after_s = 0.0
+        self._shown_state = ""
+        self._state_after_s = 0.0
+        self._last_receipt_utc_s: int | None = None
+        self._client = self._new_client()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the session."""
+        return self._connected
+
+    @property
+    def last_receipt_utc_s(self) -> int | None:
+        """When central committed what the newest receipt tells of; None before the first."""
+        return self._last_receipt_utc_s
+
+    def start(self) -> None:
+        """Begin to connect; raises nothing when the broker is away, it is tried again."""
+        self._client.connect_async(
+            self._broker.host,
+            self._broker.port,
+            keepalive=KEEPALIVE_S,
+            clean_start=False,
+            properties=_expiring(PacketTypes.CONNECT, "SessionExpiryInterval", SESSION_EXPIRY_S),
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Say that the agent goes away, and disconnect."""
+        if not self._connected:
+            # paho's thread may be inside a connect; it is a daemon and ends with the process.
+            self._client.disconnect()
+            return
+        info = self._client.publish(topics.state(self._cn), self._offline(), qos=1, retain=True)
+        info.wait_for_publish(0.3)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def tick(self) -> None:
+        """Send what may be sent now; publish the state if it changed."""
+        if not self._connected:
+            return
+        now_s = time.monotonic()
+        self._send_more(now_s)
+        self._show_state(now_s)
+
+    # --- sending
+
+    def _send_more(self, now_s: float) -> None:
+        view = self._writer.view
+        with self._lock:
+            if view.stream != self._stream:
+                self._stream = view.stream
+                self._sent_upto = self._last_upto = view.receipted_upto
+                self._progress_s = now_s
+            if view.receipted_upto > self._last_upto:
+                self._last_upto = view.receipted_upto
+                self._progress_s = now_s
+                self._patience_s = RECEIPT_TIMEOUT_S[0]
+            self._sent_upto = max(self._sent_upto, view.receipted_upto)
+            unsigned = self._sent_upto - view.receipted_upto
+            if unsigned and now_s > self._progress_s + self._patience_s:
+                self._repeat(view.receipted_upto, now_s)
+                self._patience_s = min(
+                    self._patience_s * random.uniform(1.5, 2.5), RECEIPT_TIMEOUT_S[1]
+                )
+                unsigned = 0
+            room = min(WINDOW - len(self._on_the_way), AHEAD - unsigned)
+            waiting = self._sent_upto < view.last_seq
+            if self._fetching or not waiting or room <= 0 or now_s < self._hold_until_s:
+                return
+            self._fetching = True
+            after = self._sent_upto
+        self._writer.fetch(view.stream, after, room, self._send)
+
+    def _send(self, stream: bytes, batches: list[tuple[int, bytes]]) -> None:
+        """Called in the writer's thread with what `fetch` found."""
+        with self._lock:
+            self._fetching = False
+            if stream != self._stream or not self._connected:
+                return
+            if not batches:
+                self._sent_upto = max(self._sent_upto, self._writer.view.receipted_upto)
+            for seq, sealed in batches:
+                if seq <= self._sent_upto:
+                    continue
+                if seq not in self._on_the_way.values():
+                    info = self._client.publish(topics.up(self._cn), sealed, qos=1)
+                    if info.rc != mqtt.MQTT_ERR_SUCCESS:
+                        return
+                    self._on_the_way[info.mid] = seq
+                    self._counters.add("batches_sent_total")
+                if self._sent_upto == self._last_upto:
+                    self._progress_s = time.monotonic()
+                self._sent_upto = seq
+        self._wake()
+
+    def _repeat(self, upto: int, now_s: float) -> None:
+        self._counters.add("batches_repeated_total", max(0, self._sent_upto - upto))
+        self._sent_upto = upto
+        self._progress_s = now_s
+
+    # --- the retained state
+
+    def _show_state(self, now_s: float) -> None:
+        if now_s < self._state_after_s:
+            return
+        fields = self._state()
+        # An age grows by itself; that alone is no change.
+        compared = json.dumps({**fields, "receipt_age_s": None}, sort_keys=True)
+        if compared == self._shown_state:
+            return
+        self._client.publish(
+            topics.state(self._cn),
+            json.dumps(fields),
+            qos=1,
+            retain=True,
+            properties=_expiring(PacketTypes.PUBLISH, "MessageExpiryInterval", KEEPALIVE_S * 96),
+        )
+        self._shown_state = compared
+        self._state_after_s = now_s + _STATE_EVERY_S
+
+    def _offline(self) -> bytes:
+        return json.dumps({"online": False, "boot": self._boot.hex()}).encode()
+
+    # --- what paho calls, in its own thread
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._cn,
+            protocol=mqtt.MQTTv5,
+            reconnect_on_failure=True,
+        )
+        client.tls_set_context(tls_context(self._broker))
+        client.max_inflight_messages_set(WINDOW + 4)
+        client.will_set(topics.state(self._cn), self._offline(), qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        self._draw_reconnect_delay(client)
+        return client
+
+    def _draw_reconnect_delay(self, client: mqtt.Client) -> None:
+        """Full jitter: a thousand agents must not come back in the same second."""
+        longest_s = min(_RECONNECT_S[1], _RECONNECT_S[0] * 2 ** min(self._attempts, 16))
+        self._attempts += 1
+        delay_s = random.uniform(0.2, 1.0) * longest_s
+        # paho accepts floats although its annotation says int; both ends equal fixes the delay.
+        client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]
+
+    def _on_connect(
+        self, client: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any
+    ) -> None:
+        if reason.is_failure:
+            self._faults.report("broker", f"refused the connection: {reason}; check the certificate")
+            self._draw_reconnect_delay(client)
+            return
+        self._attempts = 0
+        self._draw_reconnect_delay(client)
+        client.subscribe(topics.down(self._cn), qos=1)
+        now_s = time.monotonic()
+        with self._lock:
+            # What had no PUBACK paho sends again by itself. The rest waits for the receipt
+            # that answers the birth, so that only what is needed goes out twice.
+            self._sent_upto = self._writer.view.receipted_upto
+            self._fetching = False
+            self._hold_until_s = now_s + random.uniform(0.5, 1.0) * _SETTLE_S
+            self._progress_s = now_s
+            self._patience_s = RECEIPT_TIMEOUT_S[0]
+            self._shown_state = ""
+            self._state_after_s = 0.0
+            self._connected = True
+        self._faults.over("broker")
+        self._wake()
+
+    def _on_connect_fail(self, client: mqtt.Client, _u: Any) -> None:
+        self._faults.report(
+            "broker", f"{self._broker.host}:{self._broker.port} cannot be reached; tried again"
+        )
+        self._draw_reconnect_delay(client)
+
+    def _on_disconnect(
+        self, client: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any
+    ) -> None:
+        with self._lock:
+            self._connected = False
+        if reason.is_failure:
+            self._faults.report("broker", f"connection lost: {reason}; tried again")
+            self._draw_reconnect_delay(client)
+
+    def _on_publish(
+        self, _c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any
+    ) -> None:
+        with self._lock:
+            batch = self._on_the_way.pop(mid, None)
+        if reason.is_failure:
+            self._counters.add("puback_refused_total")
+            self._faults.report("publish", f"the broker refused a publication: {reason}")
+        else:
+            self._faults.over("publish")
+        if batch is not None:
+            self._wake()
+
+    def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            self._believe(message.payload)
+        except ValueError as error:
+            self._counters.add("receipts_refused_total")
+            self._faults.report("down", f"a message from central was refused: {error}")
+
+    # --- central's answers
+
+    def _believe(self, data: bytes) -> None:
+        from wire.cose import read_sign1
+        from wire.keyset import KEYSET_CONTENT
+        from wire.receipt import GAP, verify_receipt
+
+        if read_sign1(data).content == KEYSET_CONTENT:
+            if self._keyring.accept(data):
+                _log.info("keyset %d taken", self._keyring.version)
+            return
+        receipt = verify_receipt(data, self._keyring.keyset)
+        if receipt.tenant != self._tenant or receipt.device != self._device:
+            raise ValueError(f"receipt for {receipt.tenant}-{receipt.device}, this is {self._cn}")
+        newest = self._last_receipt_utc_s
+        if newest is None or receipt.committed_at_utc_s > newest:
+            self._last_receipt_utc_s = receipt.committed_at_utc_s
+        self._faults.over("down")
+        self._writer.receipt(receipt)
+        now_s = time.monotonic()
+        with self._lock:
+            self._hold_until_s = min(self._hold_until_s, now_s)
+            gap = receipt.stream == self._stream and any(n.reason == GAP for n in receipt.nacks)
+            if gap and now_s >= self._gap_after_s:
+                self._gap_after_s = now_s + _GAP_PAUSE_S
+                self._repeat(min(receipt.upto, self._sent_upto), now_s)
+        self._wake()
+
+
+def tls_context(broker: BrokerConfig) -> ssl.SSLContext:
+    """TLS 1.3 only, the broker's name checked, our certificate shown.
+
+    Raises OSError or ssl.SSLError (also an OSError) if a file is missing or no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(broker.ca_file)
+    context.load_cert_chain(broker.cert_file, broker.key_file)
+    return context
+
+
+def _expiring(packet: int, name: str, seconds: int) -> Properties:
+    properties = Properties(packet)
+    setattr(properties, name, seconds)
+    return properties

@@ -1,0 +1,272 @@
+"""The running agent: its threads, what they share, and an end within two seconds.
+
+One thread per serial line, one writer, paho's. The main thread wakes when
+something was cut or answered, lets the publisher send, and writes
+`status.json` for `loadscape-agent status`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from agent.config import AgentConfig
+from agent.drivers import build_driver, open_line
+from agent.health import Counters, Faults, serve_metrics
+from agent.interval import SampledMeter
+from agent.keyring import Keyring
+from agent.poll import LineThread
+from agent.publish import Publisher
+from agent.recovery import ProfileMeter
+from agent.store.database import Recalled
+from agent.store.identity import replace_file
+from agent.store.writer import Writer, WriterSettings
+from wire.clock import Clock, SharedClock, SystemClock
+
+_log = logging.getLogger("loadscape.agent")
+
+STATUS_FILE = "status.json"
+_WAKE_S = 0.2
+_STATUS_EVERY_S = 2.0
+_LINES_END_S = 0.8
+_WRITER_END_S = 0.8
+
+
+class AgentFailed(Exception):
+    """A part of the agent ended by itself; it should be started afresh."""
+
+
+def clock_of(config: AgentConfig) -> Clock:
+    """The system's clock, or the shared one of demo and bench."""
+    return SharedClock(config.clock_file) if config.clock_file else SystemClock()
+
+
+def keyring_of(config: AgentConfig) -> Keyring:
+    """The keys with the newest keyset; raises KeyringError."""
+    keyring = Keyring(
+        config.tenant,
+        config.keys.sign_key_file,
+        config.keys.root_public_file,
+        config.data_dir / "keyset.cose",
+    )
+    keyring.load(config.keys.keyset_file)
+    return keyring
+
+
+class Agent:
+    """All parts put together. `run` returns when `stop` is called or a signal came."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._boot = os.urandom(8)
+        self._stop_event = threading.Event()
+        self._wake = threading.Event()
+        self.counters = Counters()
+        self.faults = Faults()
+        self._clock = clock_of(config)
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        self._keyring = keyring_of(config)
+        self._writer = Writer(
+            WriterSettings(
+                data_dir=config.data_dir,
+                common_name=config.common_name,
+                tenant=config.tenant,
+                lines=tuple(line.name for line in config.lines if config.meters_of(line.name)),
+                interval_s=config.interval_s,
+                batch_intervals=config.batch_intervals,
+                recall_days=max(1, config.recover_days),
+                history_days=config.history_days,
+                quota_mib=config.quota_mib,
+            ),
+            clock=self._clock,
+            keyring=self._keyring,
+            boot=self._boot,
+            counters=self.counters,
+            faults=self.faults,
+            changed=self._wake.set,
+        )
+        self._publisher = Publisher(
+            config.broker,
+            config.tenant,
+            config.device,
+            boot=self._boot,
+            keyring=self._keyring,
+            writer=self._writer,
+            counters=self.counters,
+            faults=self.faults,
+            state=self.state,
+            wake=self._wake.set,
+        )
+        self._lines: list[LineThread] = []
+        self._status_after_s = 0.0
+
+    def run(self) -> None:
+        """Serve until stopped; raises AgentFailed if a thread ended by itself."""
+        metrics = None
+        if self._config.metrics_port is not None:
+            metrics = serve_metrics(self._config.metrics_port, self.counters)
+        self._writer.start()
+        try:
+            recalled = self._writer.wait_ready()
+            self._lines = self._build_lines(recalled)
+            for line in self._lines:
+                line.start()
+            self._publisher.start()
+            _log.info(
+                "%s reads %d meters on %d lines",
+                self._config.common_name, len(self._config.meters), len(self._lines),
+            )
+            while not self._stop_event.is_set():
+                self._wake.wait(_WAKE_S)
+                self._wake.clear()
+                self._publisher.tick()
+                self._look_after()
+        finally:
+            self._end()
+            if metrics is not None:
+                metrics.shutdown()
+
+    def stop(self) -> None:
+        """Let `run` return soon; may be called from a signal handler or another thread."""
+        self._stop_event.set()
+        self._wake.set()
+
+    def state(self) -> dict[str, Any]:
+        """What is published on the retained state topic and written to `status.json`."""
+        view = self._writer.view
+        now_utc_s = self._clock.now_utc_s()
+        progress = [line.progress() for line in self._lines]
+        receipt_utc_s = self._publisher.last_receipt_utc_s
+        return {
+            "online": True,
+            "boot": self._boot.hex(),
+            "stream": view.stream.hex(),
+            "next": view.last_seq + 1,
+            "head": view.head_hash.hex(),
+            "keyset": self._keyring.version,
+            "versions": {"agent": _version()},
+            "outbox": view.waiting,
+            "receipt_age_s": None
+            if receipt_utc_s is None
+            else max(0, int(now_utc_s) - receipt_utc_s),
+            "clock": "trusted" if now_utc_s >= (receipt_utc_s or 0) - 60 else "untrusted",
+            "recovery": {
+                "known": sum(known for known, _ in progress),
+                "expected": sum(expected for _, expected in progress),
+            },
+            "lines": [
+                {"name": line.line, "open": line.open, "failing": line.failing}
+                for line in self._lines
+            ],
+        }
+
+    def _build_lines(self, recalled: dict[str, Recalled]) -> list[LineThread]:
+        lines = []
+        now_utc_s = self._clock.now_utc_s()
+        for line in self._config.lines:
+            meters: list[SampledMeter | ProfileMeter] = []
+            port = open_line(line)
+            for meter in self._config.meters_of(line.name):
+                driver = build_driver(self._config, line, meter, port, self._clock)
+                kind = ProfileMeter if driver.keeps_profile else SampledMeter
+                meters.append(
+                    kind(
+                        meter.id,
+                        driver,  # type: ignore[arg-type]  # keeps_profile says which it is
+                        interval_s=self._config.interval_s,
+                        recover_s=self._config.recover_days * 86_400,
+                        now_utc_s=now_utc_s,
+                        recalled=recalled.get(meter.id),
+                    )
+                )
+            if meters:
+                lines.append(
+                    LineThread(
+                        line.name,
+                        meters,
+                        open_port=port.open,
+                        clock=self._clock,
+                        interval_s=self._config.interval_s,
+                        sample_s=self._config.sample_s,
+                        hand_over=self._writer.hand_over,
+                        counters=self.counters,
+                        faults=self.faults,
+                        stop=self._stop_event,
+                    )
+                )
+        return lines
+
+    def _look_after(self) -> None:
+        if self._writer.failure is not None:
+            raise AgentFailed("the writer ended") from self._writer.failure
+        for line in self._lines:
+            if not line.is_alive() and not self._stop_event.is_set():
+                raise AgentFailed(f"the thread of line {line.line} ended")
+        now_s = time.monotonic()
+        if now_s >= self._status_after_s:
+            self._status_after_s = now_s + _STATUS_EVERY_S
+            self._write_status(running=True)
+
+    def _write_status(self, *, running: bool) -> None:
+        state = self.state()
+        self.counters.show("outbox_batches", state["outbox"])
+        self.counters.show("receipt_age_s", state["receipt_age_s"] or 0)
+        status = {
+            "running": running,
+            "pid": os.getpid(),
+            "written_utc_s": int(time.time()),
+            "shown_utc_s": int(self._clock.now_utc_s()),
+            "device": self._config.common_name,
+            "connected": self._publisher.connected,
+            **state,
+            "faults": self.faults.present(),
+            "counters": self.counters.snapshot(),
+        }
+        text = json.dumps(status, indent=1)
+        replace_file(self._config.data_dir / STATUS_FILE, text.encode(), durable=False)
+
+    def _end(self) -> None:
+        self._stop_event.set()
+        ends_s = time.monotonic() + _LINES_END_S
+        for line in self._lines:
+            if line.is_alive():
+                line.join(max(0.0, ends_s - time.monotonic()))
+        self._publisher.stop()
+        if self._writer.is_alive():
+            self._writer.finish(_WRITER_END_S)
+        self._write_status(running=False)
+
+
+def stop_on_signals(agent: Agent) -> None:
+    """SIGTERM and SIGINT end the agent cleanly."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+
+
+def read_status(data_dir: Path) -> dict[str, Any] | None:
+    """The last `status.json`, None if there is none; raises ValueError if it is damaged."""
+    try:
+        text = (data_dir / STATUS_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    status = json.loads(text)
+    if not isinstance(status, dict):
+        raise ValueError(f"{data_dir / STATUS_FILE}: expected a JSON object")
+    return status
+
+
+@cache
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("loadscape")
+    except PackageNotFoundError:
+        return "0.1.0+source"

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.driver import MeterSilent, ProfileRow, Sample
+from agent.recovery import Coverage, Gap, ProfileMeter
+from agent.store.database import Recalled
+from agent.store.rows import MeterRows
+from wire.quality import Quality
+
+S = 900
+T0 = 1_767_225_600
+
+
+@dataclass
+class Meter:
+    """A driver over a recorded profile; `silent` makes it fail."""
+
+    serial: str | None = "A1"
+    recorded: dict[int, int] = field(default_factory=dict)
+    silent: bool = False
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    keeps_profile: bool = True
+
+    def sample(self) -> Sample:
+        raise NotImplementedError
+
+    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
+        self.asked.append((first_end_utc_s, last_end_utc_s))
+        if self.silent:
+            raise MeterSilent("no answer")
+        return [
+            ProfileRow(end, import_wh=wh, export_wh=0, voltage_dv=2300, current_ca=100)
+            for end, wh in sorted(self.recorded.items())
+            if first_end_utc_s <= end <= last_end_utc_s
+        ]
+
+
+def meter_of(
+    driver: Meter, now: float, *, recalled: Recalled | None = None, recover_s: int = 96 * S
+) -> ProfileMeter:
+    return ProfileMeter(
+        "m1", driver, interval_s=S, recover_s=recover_s, now_utc_s=now, recalled=recalled
+    )
+
+
+def flags_by_end(groups: list[MeterRows]) -> dict[int, int]:
+    return {end: values[-1] for group in groups for end, values in group.rows}
+
+
+@given(
+    known=st.sets(st.integers(0, 60)), last=st.integers(-2, 60), most=st.integers(1, 70)
+)
+def test_the_newest_gap_is_the_newest_unknown_run_and_never_longer_than_asked(
+    known: set[int], last: int, most: int
+) -> None:
+    coverage = Coverage(S, T0, [T0 + k * S for k in known])
+    unknown = [k for k in range(last + 1) if k not in known]
+
+    gap = coverage.newest_gap(T0 + last * S, most)
+
+    if not unknown:
+        assert gap is None
+        return
+    assert gap is not None
+    first, newest = (gap.first_end_utc_s - T0) // S, (gap.last_end_utc_s - T0) // S
+    assert newest == max(unknown)
+    assert set(range(first, newest + 1)) <= set(unknown)
+    assert newest - first + 1 == most or first == 0 or first - 1 in known
+    assert coverage.count(T0 + last * S) == (last + 1 - len(unknown), last + 1)
+
+
+def test_a_week_comes_newest_first_and_ends_when_all_is_known() -> None:
+    now = T0 + 50.0
+    driver = Meter(recorded={T0 - k * S: 1000 - k for k in range(96)})
+    meter = meter_of(driver, now)
+
+    got: dict[int, int] = {}
+    while (gap := meter.gap(now, 40)) is not None:
+        got |= flags_by_end(meter.read(gap, now))
+
+    assert [last for _, last in driver.asked] == sorted(
+        (last for _, last in driver.asked), reverse=True
+    )
+    assert len(got) == 96
+    assert set(got.values()) == {int(Quality.PROFILE)}
+    assert meter.progress(now) == (96, 96)
+
+
+def test_what_the_meter_did_not_record_becomes_no_data_but_the_newest_row_may_still_come() -> None:
+    now = T0 + 5.0
+    driver = Meter(recorded={T0 - 2 * S: 7})
+    meter = meter_of(driver, now)
+
+    got = flags_by_end(meter.read(Gap(T0 - 3 * S, T0), now))
+
+    assert got == {
+        T0 - 3 * S: Quality.NO_DATA,
+        T0 - 2 * S: Quality.PROFILE,
+        T0 - S: Quality.NO_DATA,
+    }
+    after_retry = meter.gap(now + 0.2 * S, 1)
+    assert after_retry == Gap(T0, T0)
+    driver.recorded[T0] = 9
+    assert flags_by_end(meter.read(after_retry, now + 0.2 * S)) == {T0: Quality.PROFILE}
+
+
+def test_a_failed_read_changes_nothing() -> None:
+    driver = Meter(silent=True)
+    meter = meter_of(driver, T0)
+    gap = meter.gap(T0, 4)
+    assert gap is not None
+    with pytest.raises(MeterSilent):
+        meter.read(gap, T0)
+    assert meter.gap(T0, 4) == gap
+
+
+def test_an_interval_that_leaves_the_window_unread_is_reported_missing_once() -> None:
+    meter = meter_of(Meter(silent=True), T0, recover_s=4 * S)
+
+    assert flags_by_end(meter.expire(T0 + 2 * S)) == {
+        T0 - 3 * S: Quality.NO_DATA,
+        T0 - 2 * S: Quality.NO_DATA,
+    }
+    assert meter.expire(T0 + 2 * S) == []
+
+
+def test_another_serial_number_opens_an_epoch_and_takes_nothing_of_the_new_meters_past() -> None:
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=[T0 - 3 * S, T0 - 2 * S])
+    driver = Meter(serial="B2", recorded={T0 - k * S: 50 for k in range(8)})
+    meter = meter_of(driver, T0 + 1, recalled=recalled, recover_s=8 * S)
+
+    gap = meter.gap(T0 + 1, 8)
+    assert gap == Gap(T0 - S, T0)
+    (group,) = meter.read(gap, T0 + 1)
+    assert group.epoch.serial == "B2"
+    flags = flags_by_end([group])
+    assert flags[T0 - S] == Quality.PROFILE | Quality.METER_EXCHANGED
+    assert flags[T0] == Quality.PROFILE
+
+    older = meter.gap(T0 + 1, 8)
+    assert older is not None
+    assert set(flags_by_end(meter.read(older, T0 + 1)).values()) == {int(Quality.NO_DATA)}
+
+
+def test_channels_that_the_meter_lacks_are_not_claimed() -> None:
+    driver = Meter(recorded={T0: 5})
+    meter = meter_of(driver, T0 + 1)
+    (group,) = meter.read(Gap(T0, T0), T0 + 1)
+    assert group.epoch.channels == 0b111011
+    assert group.rows == [(T0, (5, 0, 0, 2300, 100, int(Quality.PROFILE)))]
