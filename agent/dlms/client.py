@@ -36,6 +36,8 @@ Parsed = TypeVar("Parsed")
 
 _GOODBYE_S: Final = 0.2
 """How long the answer to DISC is waited for when the link never came up."""
+_AWAITED_AT_ONCE: Final = 16
+"""Bytes per wake-up at most: a line may be quicker than its baud rate says (a PTY, USB)."""
 _LIST_ITEM_BYTES: Final = 10
 _LIST_HEAD_BYTES: Final = 5
 
@@ -293,7 +295,7 @@ class Client:
         silence_s = first_byte_s
         while True:
             wait_until_s = min(deadline_s, time.monotonic() + silence_s)
-            data = self._port.read(self._link.needed, wait_until_s)
+            data = self._port.read(min(self._link.needed, _AWAITED_AT_ONCE), wait_until_s)
             if not data:
                 return None
             outcomes = self._link.receive(data)
