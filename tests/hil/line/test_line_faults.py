@@ -1,0 +1,145 @@
+"""The agent's Modbus reads on real PTYs whose far end misbehaves: right values or none."""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.driver import ReadError
+from agent.line.serial_port import SerialPort
+from agent.modbus.exchange import UnitExchange
+from agent.modbus.transaction import Answered, ReadRequest
+from hil.line import faults
+from hil.line.faults import Fault, Faulty
+from hil.line.pty import LineLoop, PtyLine
+from hil.meters.modbus import ModbusBus, ModbusMeter
+from hil.meters.shown import Gauges, Recorded, Registers
+from wire.clock import SystemClock
+
+TIMEOUT_S = 0.15
+VOLTAGE = ReadRequest(1, 4, 0, 2)
+ENERGY = ReadRequest(1, 4, 72, 2)
+EXPORT = ReadRequest(1, 4, 74, 2)
+
+
+class Steady:
+    """Shows the same for ever."""
+
+    serial = "21000035"
+
+    def registers(self, at_utc_s: float) -> Registers:
+        return Registers(12_345_678, 45_678, 234_567)
+
+    def gauges(self, at_utc_s: float) -> Gauges:
+        return Gauges(230.4, 5.0, 3000.0, 50.0)
+
+    def recorded(self, first_end_utc_s: int, last_end_utc_s: int) -> Sequence[Recorded]:
+        return ()
+
+
+def truth(request: ReadRequest) -> bytes:
+    answer = ModbusMeter("eastron_sdm120", Steady()).read(4, request.address, request.count, 0)
+    assert isinstance(answer, bytes)
+    return answer
+
+
+def outcomes(
+    folder: Path, script: Sequence[Fault], requests: Sequence[ReadRequest], attempts: int = 1
+) -> tuple[str, UnitExchange]:
+    """One letter per request: r right, w wrong, - none; and the exchange with its counts."""
+    bus = ModbusBus({1: ModbusMeter("eastron_sdm120", Steady())}, SystemClock())
+    line = PtyLine(folder / "line", Faulty(bus, script), baud=9600, paced=False)
+    stop = threading.Event()
+    thread = threading.Thread(target=LineLoop([line]).run, args=(stop,), daemon=True)
+    thread.start()
+    letters = ""
+    try:
+        with SerialPort(str(line.link), 9600) as port:
+            exchange = UnitExchange(port, 1, response_timeout_s=TIMEOUT_S)
+            for request in requests:
+                try:
+                    verdict = exchange.ask(request, attempts)
+                except ReadError:
+                    letters += "-"
+                    continue
+                if isinstance(verdict, Answered):
+                    letters += "r" if verdict.data == truth(request) else "w"
+                else:
+                    letters += "x"
+    finally:
+        stop.set()
+        thread.join(5)
+    return letters, exchange
+
+
+CASES: list[tuple[str, list[Fault], str]] = [
+    ("bad CRC", [faults.bad_crc], "-rr"),
+    ("half a frame", [faults.half], "-rr"),
+    ("garbage", [faults.garbage], "-rr"),
+    ("dead", [faults.dead], "-rr"),
+    ("late", [faults.late(0.25)], "-rr"),
+    ("late, then late again", [faults.late(0.25), faults.late(0.12)], "-rr"),
+    ("always late", [faults.late(0.25)] * 3, "---"),
+    ("other function", [faults.other_function] * 2, "--r"),
+    ("other unit", [faults.other_unit], "-rr"),
+    ("other unit first", [faults.other_unit_first], "rrr"),
+    ("fewer registers", [faults.fewer_registers], "-rr"),
+    ("more registers", [faults.more_registers], "-rr"),
+    ("echo", [faults.echo] * 3, "rrr"),
+    ("0x00 before", [faults.before(b"\0")] * 3, "rrr"),
+    ("0xFF before", [faults.before(b"\xff")] * 3, "rrr"),
+    ("three bytes before", [faults.before(b"\x01\x04\x55")] * 3, "rrr"),
+    ("noise after", [faults.after(b"\0\0")] * 3, "rrr"),
+    ("hole of 50 ms", [faults.hole(0.05)] * 3, "rrr"),
+    ("5 ms per byte", [faults.trickle(0.005)] * 3, "rrr"),
+    ("exceptions", [faults.exception(2), faults.exception(4)], "xxr"),
+    ("gateway exception", [faults.exception(11)], "-rr"),
+    ("flood of zeros", [faults.flood(0.4)], "-rr"),
+]
+
+
+@pytest.mark.parametrize(("script", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_no_fault_lets_a_wrong_value_through(
+    tmp_path: Path, script: list[Fault], expected: str
+) -> None:
+    letters, _ = outcomes(tmp_path, script, [VOLTAGE, ENERGY, EXPORT])
+    assert "w" not in letters
+    assert letters == expected
+
+
+def test_a_single_bad_answer_is_asked_for_again(tmp_path: Path) -> None:
+    letters, exchange = outcomes(tmp_path, [faults.bad_crc], [VOLTAGE, ENERGY], attempts=2)
+    assert letters == "rr"
+    assert exchange.transactions.rejected["bad_crc"] == 1
+
+
+def test_the_answer_of_a_repeated_question_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    # Both attempts are answered, the first one late: the second answer is still to come.
+    script = [faults.late(0.2), faults.late(0.1)]
+    letters, _ = outcomes(tmp_path, script, [VOLTAGE, ENERGY, EXPORT], attempts=2)
+    assert letters == "rrr"
+
+
+def test_a_busy_meter_is_asked_again_after_a_pause(tmp_path: Path) -> None:
+    start_s = time.monotonic()
+    letters, _ = outcomes(tmp_path, [faults.exception(6)], [VOLTAGE], attempts=2)
+    assert letters == "r"
+    assert time.monotonic() - start_s > 0.2
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (faults.bad_crc, "bad_crc"),
+        (faults.other_unit, "other_unit"),
+        (faults.other_function, "other_function"),
+        (faults.more_registers, "other_count"),
+        (faults.echo, "echo"),
+        (faults.before(b"\0"), "noise"),
+    ],
+)
+def test_what_is_rejected_is_counted_by_reason(tmp_path: Path, script: Fault, reason: str) -> None:
+    _, exchange = outcomes(tmp_path, [script], [VOLTAGE])
+    assert dict(exchange.transactions.rejected) == {reason: 1}
