@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 REVALIDATE = "no-cache"
 """May be kept, must be asked about: the answer changes with readings or grid."""
 
-IMMUTABLE = "public, max-age=31536000, immutable"
+IMMUTABLE = "private, max-age=31536000, immutable"
 """Named by its content: never changes."""
 
 JSON_TYPE = "application/json"

@@ -56,7 +56,7 @@ class Page(StaticFiles):
         response = await super().get_response(path, scope)
         hashed = path.startswith("assets/")
         response.headers["Cache-Control"] = (
-            "public, max-age=31536000, immutable" if hashed else "no-cache"
+            "private, max-age=31536000, immutable" if hashed else "no-cache"
         )
         return response
 

@@ -29,99 +29,99 @@ def write_town(folder: Path, *, transformers: int = 2, households: int = 6) -> P
     """Grid files of `transformers` stations, each with a check meter, `households` households,
     one charger and one plant."""
     folder.mkdir(parents=True, exist_ok=True)
-    stations, assets, points, meters, chargers, plants, lines = [], [], [], [], [], [], []
-    meter_number = 0
-    for t in range(transformers):
-        unit = f"t{t + 1:02d}"
-        lon, lat = 8.0 + 0.01 * t, 48.45
-        meter_number += 1
-        check = f"m{meter_number:06d}"
-        stations.append(
-            {
-                "id": unit,
-                "name": f"Station {t + 1}",
-                "lon": lon,
-                "lat": lat,
-                "rated_kva": 400,
-                "primary_v": 20000,
-                "secondary_v": 400,
-                "no_load_loss_w": 600,
-                "load_loss_w": 4600,
-                "impedance_pct": 4,
-                "station_node": f"n{t}",
-                "check_meter": check,
-                "concentrator": unit,
-            }
-        )
-        assets.append(
-            {
-                "asset_id": f"a{t + 1}",
-                "position": unit,
-                "class": "distribution transformer",
-                "manufacturer": "Maker",
-                "model": "M400",
-                "batch": "b1",
-                "serial": f"s{t}",
-                "manufactured_year": 1990,
-                "installed_on": "1991-04-01",
-                "price_eur_cent": 900000,
-                "cooling": "ONAN",
-                "indoor": "true",
-                "synthetic": "true",
-            }
-        )
-        meters.append(_meter(check, "", unit, "dlms"))
-        kinds = ["household"] * households + ["charger", "plant"]
-        for k, kind in enumerate(kinds):
-            meter_number += 1
-            meter, point = f"m{meter_number:06d}", f"sp{meter_number:06d}"
-            protocol = "modbus" if kind in ("charger", "plant") else "dlms"
-            meters.append(_meter(meter, point, unit, protocol))
-            points.append(
-                {
-                    "id": point,
-                    "transformer": unit,
-                    "node": f"n{t}_{k}",
-                    "kind": kind,
-                    "lon": lon + 0.0008 * k,
-                    "lat": lat + 0.0005 * (k % 2),
-                    "meter": meter,
-                }
-            )
-            rated = {
-                "id": f"{kind}{meter_number}",
-                "service_point": point,
-                "meter": meter,
-                "rated_w": 11000,
-            }
-            if kind == "charger":
-                chargers.append(rated)
-            if kind == "plant":
-                plants.append(rated)
-            lines.append(_line(f"l{meter_number}", unit, f"n{t}", f"n{t}_{k}", lon, lat, k))
-    _write_csv(folder, "transformers", stations)
-    _write_csv(folder, "assets", assets)
-    _write_csv(folder, "service_points", points)
-    _write_csv(folder, "meters", meters)
-    _write_csv(folder, "chargers", chargers)
-    _write_csv(folder, "plants", plants)
-    climate = [{"month": m, "ambient_c": c} for m, c in enumerate(_CLIMATE_C, start=1)]
-    _write_csv(folder, "climate", climate)
+    tables: dict[str, list[dict[str, object]]] = {
+        name: []
+        for name in ("transformers", "assets", "service_points", "meters", "chargers", "plants")
+    }
+    lines: list[dict[str, object]] = []
+    for number in range(transformers):
+        _add_station(tables, lines, number, ["household"] * households + ["charger", "plant"])
+    tables["climate"] = [{"month": m, "ambient_c": c} for m, c in enumerate(_CLIMATE_C, start=1)]
+    for name, rows in tables.items():
+        _write_csv(folder, name, rows)
     collection = {"type": "FeatureCollection", "features": lines}
     (folder / "lines.geojson").write_text(json.dumps(collection))
-    (folder / "town.json").write_text(
-        json.dumps(
+    (folder / "town.json").write_text(json.dumps(_TOWN))
+    return folder
+
+
+_TOWN = {
+    "id": "tiny",
+    "title": "Tiny",
+    "timezone": "Europe/Berlin",
+    "bbox": [7.9, 48.4, 8.2, 48.5],
+    "notices": ["A notice."],
+    "synthetic_note": "All of it.",
+}
+
+
+def _add_station(
+    tables: dict[str, list[dict[str, object]]],
+    lines: list[dict[str, object]],
+    number: int,
+    kinds: Sequence[str],
+) -> None:
+    unit, lon, lat = f"t{number + 1:02d}", 8.0 + 0.01 * number, 48.45
+    check = f"m{len(tables['meters']) + 1:06d}"
+    tables["transformers"].append(_transformer(unit, number, lon, lat, check))
+    tables["assets"].append(_asset(unit, number))
+    tables["meters"].append(_meter(check, "", unit, "dlms"))
+    for k, kind in enumerate(kinds):
+        place = len(tables["meters"]) + 1
+        meter, point, node = f"m{place:06d}", f"sp{place:06d}", f"n{number}_{k}"
+        protocol = "modbus" if kind in ("charger", "plant") else "dlms"
+        tables["meters"].append(_meter(meter, point, unit, protocol))
+        tables["service_points"].append(
             {
-                "id": "tiny",
-                "title": "Tiny",
-                "timezone": "Europe/Berlin",
-                "bbox": [7.9, 48.4, 8.2, 48.5],
-                "notices": ["A notice."],
-                "synthetic_note": "All of it.",
+                "id": point,
+                "transformer": unit,
+                "node": node,
+                "kind": kind,
+                "lon": lon + 0.0008 * k,
+                "lat": lat + 0.0005 * (k % 2),
+                "meter": meter,
             }
         )
-    )
-    return folder
+        rated = {"id": f"{kind}{place}", "service_point": point, "meter": meter, "rated_w": 11000}
+        if kind in ("charger", "plant"):
+            tables[f"{kind}s"].append(rated)
+        lines.append(_line(f"l{place}", unit, f"n{number}", node, lon, lat, k))
+
+
+def _transformer(unit: str, number: int, lon: float, lat: float, check: str) -> dict[str, object]:
+    return {
+        "id": unit,
+        "name": f"Station {number + 1}",
+        "lon": lon,
+        "lat": lat,
+        "rated_kva": 400,
+        "primary_v": 20000,
+        "secondary_v": 400,
+        "no_load_loss_w": 600,
+        "load_loss_w": 4600,
+        "impedance_pct": 4,
+        "station_node": f"n{number}",
+        "check_meter": check,
+        "concentrator": unit,
+    }
+
+
+def _asset(unit: str, number: int) -> dict[str, object]:
+    return {
+        "asset_id": f"a{number + 1}",
+        "position": unit,
+        "class": "distribution transformer",
+        "manufacturer": "Maker",
+        "model": "M400",
+        "batch": "b1",
+        "serial": f"s{number}",
+        "manufactured_year": 1990,
+        "installed_on": "1991-04-01",
+        "price_eur_cent": 900000,
+        "cooling": "ONAN",
+        "indoor": "true",
+        "synthetic": "true",
+    }
 
 
 _CLIMATE_C = (1, 2, 6, 10, 15, 18, 20, 20, 15, 10, 5, 2)
