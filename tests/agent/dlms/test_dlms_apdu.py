@@ -158,3 +158,7 @@ def test_an_error_in_a_class_file_names_file_and_key(tmp_path, old, new, message
         load_meter_class("mine", tmp_path)
     assert message in str(error.value)
     assert "mine.toml" in str(error.value)
+
+
+def test_entries_are_asked_for_by_number_and_zero_is_the_newest():
+    assert apdu.by_entry(3, 0).hex() == "0202040600000003060000000012000112" + "0000"
