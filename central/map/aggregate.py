@@ -82,11 +82,10 @@ def refresh(
     When the stored days were made with another grid, all days are computed anew.
     """
     last_end_utc_s = readings.last_end_utc_s()
-    stored = set(readings.days())
     # The last register of a day is the first edge of the next one.
-    wanted = {*days, *({day + timedelta(days=1) for day in days} & stored)}
+    wanted = {*days, *({day + timedelta(days=1) for day in days} & aggregates.days())}
     if aggregates.grid_version != grid.version:
-        wanted |= stored
+        wanted |= set(readings.days())
     layout = lay_out(grid)
     computed = [
         aggregate_day(day, readings.day_energy(day), layout, last_end_utc_s, interval_s)

@@ -110,6 +110,11 @@ class Aggregates:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'grid'").fetchone()
         return None if row is None else str(row[0])
 
+    def days(self) -> set[date]:
+        """The days that are stored."""
+        rows = self._connection.execute("SELECT day FROM days")
+        return {date.fromisoformat(day) for (day,) in rows}
+
     def write(
         self,
         grid_version: str,
