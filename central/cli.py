@@ -1,7 +1,8 @@
 """`loadscape-central`: keys, broker configuration, grid, and the three processes of the centre.
 
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
-Each sub-command is a module of `central.commands` with `add(parsers)`.
+Each sub-command is a module of `central.commands` with `add(parsers)`; it imports
+what it runs only when it runs, so that the collector does not carry the API's weight.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from central.api.serve import serve
 from central.commands.failed import CommandFailed
 from central.commands.options import Parsers, add_config
 from central.config import load_config
@@ -23,6 +22,8 @@ def add(parsers: Parsers) -> None:
 
 
 def _api(options: argparse.Namespace) -> int:
+    from central.api.serve import serve
+
     config = load_config(options.config)
     try:
         with claimed(config, "api"):

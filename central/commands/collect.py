@@ -6,8 +6,6 @@ import argparse
 import sqlite3
 import ssl
 
-from central.collect.collector import Collector, CollectorRefused
-from central.collect.journal import JournalError
 from central.commands.failed import CommandFailed
 from central.commands.options import Parsers, add_config
 from central.config import load_config
@@ -29,6 +27,9 @@ def add(parsers: Parsers) -> None:
 
 
 def _collect(options: argparse.Namespace) -> int:
+    from central.collect.collector import Collector, CollectorRefused
+    from central.collect.journal import JournalError
+
     config = load_config(options.config)
     stop = stop_on_signal()
     metrics = MetricSet()

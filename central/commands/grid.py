@@ -9,7 +9,6 @@ from pathlib import Path
 from central.commands.failed import CommandFailed
 from central.commands.options import Parsers, add_config
 from central.config import load_config
-from central.grid.load import GridRefused, load_folder
 
 
 def add(parsers: Parsers) -> None:
@@ -29,6 +28,8 @@ def add(parsers: Parsers) -> None:
 
 
 def _load(options: argparse.Namespace) -> int:
+    from central.grid.load import GridRefused, load_folder
+
     config = load_config(options.config)
     try:
         loaded = load_folder(config.registry_file, options.folder)

@@ -11,9 +11,6 @@ from central.config import load_config
 from central.keys.place import KeysError
 from central.metrics import MetricSet
 from central.process import AlreadyRunning, claimed, metrics_shown, stop_on_signal
-from central.readings.loader import Loader
-from central.readings.mapped import MapRefresh
-from central.readings.query import Readings
 
 
 def add(parsers: Parsers) -> None:
@@ -29,6 +26,10 @@ def add(parsers: Parsers) -> None:
 
 
 def _load(options: argparse.Namespace) -> int:
+    from central.readings.loader import Loader
+    from central.readings.mapped import MapRefresh
+    from central.readings.query import Readings
+
     config = load_config(options.config)
     stop = stop_on_signal()
     metrics = MetricSet()

@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from central.collect.fleet import read_fleet
 from central.commands.options import Parsers, add_config
 from central.config import load_config
-from central.readings.lake import DeltaLake
-from central.readings.ledger import LoaderProgress
-from central.readings.loader import LOADER
 
 
 def add(parsers: Parsers) -> None:
@@ -22,6 +18,11 @@ def add(parsers: Parsers) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from central.collect.fleet import read_fleet
+    from central.readings.lake import DeltaLake
+    from central.readings.ledger import LoaderProgress
+    from central.readings.loader import LOADER
+
     config = load_config(options.config)
     fleet = read_fleet(config.journal_dir)
     lake = DeltaLake(config.lake_dir)

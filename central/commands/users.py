@@ -6,7 +6,6 @@ import argparse
 import getpass
 import sys
 
-from central.api.users import UserRefused, add_user
 from central.commands.failed import CommandFailed
 from central.commands.options import Parsers, add_config
 from central.config import load_config
@@ -27,6 +26,8 @@ def add(parsers: Parsers) -> None:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from central.api.users import UserRefused, add_user
+
     config = load_config(options.config)
     if sys.stdin.isatty():
         password = getpass.getpass(f"password of {options.name}: ")

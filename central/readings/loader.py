@@ -37,6 +37,7 @@ STEP_BYTES = 1024 * 1024
 """Sealed bytes per commit: some 200,000 rows, some 50 MB while they are columns."""
 COMMIT_EVERY_S = 1.0
 REFRESH_EVERY_S = 2.0
+_PAUSE_PER_REFRESH = 2.0
 FILES_PER_DAY = 24
 """A day with more files than this is rewritten into one."""
 _LOOK_EVERY_S = 0.25
@@ -86,7 +87,7 @@ class Loader:
         self._rosters: dict[tuple[str, bytes], Roster] = {}
         self._watermark = self._lake.watermark(LOADER)
         self._touched_s: dict[date, float] = {}
-        self._refreshed_s = self._committed_s = float("-inf")
+        self._refresh_due_s = self._committed_s = float("-inf")
         self._vacuumed_s = time.monotonic()
         self._metrics = metrics
         _declare(metrics)
@@ -141,17 +142,18 @@ class Loader:
         return len(found)
 
     def refresh_map(self, *, at_once: bool = False) -> None:
-        """Let the map take up the days that changed, at most every `REFRESH_EVERY_S`."""
+        """Let the map take up the days that changed: not too often, never most of the time."""
         began_s = time.monotonic()
-        if not at_once and began_s - self._refreshed_s < REFRESH_EVERY_S:
+        if not at_once and began_s < self._refresh_due_s:
             return
         days = self._ledger.waiting_days()
         if not days:
             return
         if self._refresh(days):
             self._ledger.refreshed(days)
-        self._refreshed_s = time.monotonic()
-        self._metrics.count(SECONDS, self._refreshed_s - began_s, part="refresh")
+        took_s = time.monotonic() - began_s
+        self._refresh_due_s = began_s + took_s + max(REFRESH_EVERY_S, _PAUSE_PER_REFRESH * took_s)
+        self._metrics.count(SECONDS, took_s, part="refresh")
 
     def tidy(self) -> bool:
         """When idle: rewrite one past day that is in pieces, delete superseded files."""
