@@ -15,6 +15,7 @@ import random
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,9 @@ class Publisher:
         self._sent_upto = 0
         self._fetching = False
         self._on_the_way: dict[int, int] = {}
+        # paho calls on_publish while it holds the lock that publish() needs: taking ours there
+        # as well would lock both threads for ever. So acknowledgements are left here.
+        self._acknowledged: deque[int] = deque()
         self._hold_until_s = 0.0
         self._progress_s = 0.0
         self._last_upto = 0
@@ -136,6 +140,8 @@ class Publisher:
     def _send_more(self, now_s: float) -> None:
         view = self._writer.view
         with self._lock:
+            while self._acknowledged:
+                self._on_the_way.pop(self._acknowledged.popleft(), None)
             if view.stream != self._stream:
                 self._stream = view.stream
                 self._sent_upto = self._last_upto = view.receipted_upto
@@ -281,15 +287,13 @@ class Publisher:
     def _on_publish(
         self, _c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any
     ) -> None:
-        with self._lock:
-            batch = self._on_the_way.pop(mid, None)
+        self._acknowledged.append(mid)
         if reason.is_failure:
             self._counters.add("puback_refused_total")
             self._faults.report("publish", f"the broker refused a publication: {reason}")
         else:
             self._faults.over("publish")
-        if batch is not None:
-            self._wake()
+        self._wake()
 
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         try:
