@@ -25,6 +25,7 @@ UNCUT = 0
 
 _PAGE_BYTES = 4096
 _PRUNE_ROWS = 2000
+_ROOM_ROWS = 10_000
 
 
 class StoreDamaged(Exception):
@@ -295,13 +296,13 @@ class Store:
 
     # --- room
 
-    def prune(self, before_utc_s: int) -> int:
+    def prune(self, before_utc_s: int, limit: int = _PRUNE_ROWS) -> int:
         """Drop receipted history that ended before an instant, a small piece at a time."""
         dropped = self._db.execute(
             "DELETE FROM interval WHERE (end_utc_s, meter) IN (SELECT end_utc_s, meter "
             "FROM interval WHERE end_utc_s < ? AND batch != ? AND batch NOT IN "
             "(SELECT id FROM batch WHERE sealed IS NOT NULL) LIMIT ?)",
-            (before_utc_s, UNCUT, _PRUNE_ROWS),
+            (before_utc_s, UNCUT, limit),
         ).rowcount
         self._db.execute(
             "DELETE FROM batch WHERE sealed IS NULL AND last_end_utc_s < ? AND seq < "
@@ -314,7 +315,7 @@ class Store:
     def make_room(self) -> int:
         """Free pages; returns how many rows without a receipt were lost (0 while history lasts)."""
         with self.transaction():
-            if self.prune(1 << 62):
+            if self.prune(1 << 62, _ROOM_ROWS):
                 return 0
         oldest = self._db.execute(
             "SELECT id, first_end_utc_s, last_end_utc_s FROM batch WHERE sealed IS NOT NULL "

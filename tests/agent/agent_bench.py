@@ -65,9 +65,7 @@ class Central:
     def enrol(self, folder: Path) -> Keyring:
         """Write the device's key files and return its keyring, loaded."""
         write_keys(folder, self)
-        keyring = Keyring(
-            "demo", folder / "sign.key", folder / "root.pub", folder / "kept.cose"
-        )
+        keyring = Keyring("demo", folder / "sign.key", folder / "root.pub", folder / "kept.cose")
         keyring.load(folder / "keyset.cose")
         return keyring
 
@@ -84,8 +82,15 @@ class Central:
 
     def receipt(self, *nacks: Nack, upto: int | None = None, hash_: bytes | None = None) -> Receipt:
         return Receipt(
-            "demo", "t07", self.stream,
-            self.upto if upto is None else upto, hash_ or self.hash, T0, 1, 1, nacks,
+            "demo",
+            "t07",
+            self.stream,
+            self.upto if upto is None else upto,
+            hash_ or self.hash,
+            T0,
+            1,
+            1,
+            nacks,
         )
 
     def signed(self, receipt: Receipt) -> bytes:
@@ -136,12 +141,23 @@ def start_writer(
 ) -> Writer:
     writer = Writer(
         WriterSettings(
-            data_dir=folder, common_name="demo-t07", tenant="demo", lines=lines, interval_s=S,
-            batch_intervals=batch_intervals, recall_days=7, history_days=7, quota_mib=quota_mib,
+            data_dir=folder,
+            common_name="demo-t07",
+            tenant="demo",
+            lines=lines,
+            interval_s=S,
+            batch_intervals=batch_intervals,
+            recall_days=7,
+            history_days=7,
+            quota_mib=quota_mib,
             gather_s=gather_s,
         ),
-        clock=clock, keyring=keyring, boot=os.urandom(8), counters=counters or Counters(),
-        faults=Faults(), changed=lambda: None,
+        clock=clock,
+        keyring=keyring,
+        boot=os.urandom(8),
+        counters=counters or Counters(),
+        faults=Faults(),
+        changed=lambda: None,
     )
     writer.start()
     if wait:

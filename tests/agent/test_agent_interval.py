@@ -39,9 +39,7 @@ def sample(at_s: float, wh: int, serial: str = "A1") -> Sample:
     )
 
 
-def meter_of(
-    *samples: Sample, now: float = T0, recalled: Recalled | None = None
-) -> SampledMeter:
+def meter_of(*samples: Sample, now: float = T0, recalled: Recalled | None = None) -> SampledMeter:
     return SampledMeter(
         "m1", Meter(list(samples)), interval_s=S, recover_s=96 * S, now_utc_s=now, recalled=recalled
     )  # type: ignore[arg-type]
@@ -70,9 +68,9 @@ def test_a_silence_longer_than_an_interval_is_reported_missing_exactly_once() ->
     meter.read()
     assert meter.expire(T0 + S + 5) == []
     early = rows_of(meter.expire(T0 + 2 * S + 20))
-    assert early == {
-        T0 + S: early[T0 + S], T0 + 2 * S: early[T0 + 2 * S]
-    } and all(values[-1] == Quality.NO_DATA for values in early.values())
+    assert early == {T0 + S: early[T0 + S], T0 + 2 * S: early[T0 + 2 * S]} and all(
+        values[-1] == Quality.NO_DATA for values in early.values()
+    )
     assert list(rows_of(meter.read())) == [T0 + 3 * S]
     (closed,) = rows_of(meter.read()).items()
     assert closed[0] == T0 + 4 * S
@@ -105,18 +103,25 @@ def test_a_short_restart_goes_on_from_the_stored_edge() -> None:
 
 def test_a_restart_that_took_too_long_leaves_a_reported_gap() -> None:
     meter = meter_of(
-        sample(T0 + 2 * S + 5, 20), sample(T0 + 3 * S, 90), now=T0 + 2 * S, recalled=recalled_at(T0, 1)
+        sample(T0 + 2 * S + 5, 20),
+        sample(T0 + 3 * S, 90),
+        now=T0 + 2 * S,
+        recalled=recalled_at(T0, 1),
     )
     assert {end: values[-1] for end, values in rows_of(meter.read()).items()} == {
-        T0 + S: Quality.NO_DATA, T0 + 2 * S: Quality.NO_DATA
+        T0 + S: Quality.NO_DATA,
+        T0 + 2 * S: Quality.NO_DATA,
     }
     assert list(rows_of(meter.read())) == [T0 + 3 * S]
 
 
 def test_no_difference_is_taken_across_an_exchange() -> None:
     meter = meter_of(
-        sample(T0 + 1, 5000), sample(T0 + S - 1, 5100), sample(T0 + S + 20, 3, "B2"),
-        sample(T0 + 2 * S, 8, "B2"), sample(T0 + 3 * S, 9, "B2"),
+        sample(T0 + 1, 5000),
+        sample(T0 + S - 1, 5100),
+        sample(T0 + S + 20, 3, "B2"),
+        sample(T0 + 2 * S, 8, "B2"),
+        sample(T0 + 3 * S, 9, "B2"),
     )
     meter.read()
     meter.read()

@@ -52,9 +52,7 @@ def flags_by_end(groups: list[MeterRows]) -> dict[int, int]:
     return {end: values[-1] for group in groups for end, values in group.rows}
 
 
-@given(
-    known=st.sets(st.integers(0, 60)), last=st.integers(-2, 60), most=st.integers(1, 70)
-)
+@given(known=st.sets(st.integers(0, 60)), last=st.integers(-2, 60), most=st.integers(1, 70))
 def test_the_newest_gap_is_the_newest_unknown_run_and_never_longer_than_asked(
     known: set[int], last: int, most: int
 ) -> None:

@@ -135,7 +135,9 @@ def test_an_edge_that_was_acknowledged_survives_kill_9_whole(tmp_path: Path) -> 
     for round_ in range(4):
         process = subprocess.Popen(
             [sys.executable, "-c", _WRITE_UNTIL_KILLED, str(path), str(end)],
-            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
         )
         assert process.stdout is not None
         for _ in range(10 + 7 * round_):
