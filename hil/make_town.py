@@ -18,7 +18,7 @@ from types import ModuleType
 
 import numpy as np
 
-from hil.extract import report, schutterwald, sources
+from hil.extract import city, report, schutterwald, sources
 from hil.extract.draft import Frame, Site, town_of
 from hil.extract.tune import apparent_by_kind, days_of_season, tune
 from hil.town.shapes import write_shapes
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     names, table = sources.shapes()
     write_shapes(TOWNS / SHAPES, names, table)
     hours = sources.yearly_hours(names, table)
-    made: dict[str, ModuleType] = {"schutterwald": schutterwald}
+    made: dict[str, ModuleType] = {"schutterwald": schutterwald, "city": city}
     worst_v = 0.0
     for name, source in made.items():
         if options.town in (name, "all"):
@@ -72,7 +72,7 @@ def make(name: str, source: ModuleType, hours: dict[str, float]) -> Town:
     town = town_of(sites, frame)
     for site in sites:
         by_kind = apparent_by_kind(town, site.transformer.id, days_of_season(SEASON))
-        tune(site, source.WISHES[site.transformer.id], by_kind)
+        tune(site, source.prepare(site, by_kind), by_kind)
     write(town_of(sites, frame), TOWNS / name)
     return load_town(name, origin_utc_s=frame.origin_utc_s)
 

@@ -51,11 +51,13 @@ class Site:
     customers: list[Customer] = field(default_factory=list)
 
     def scale(self, kind: str, factor: float) -> None:
-        """Multiply the nominal power of all elements of a kind."""
+        """Multiply the nominal power of all elements of a kind, and the rating of plants."""
         for customer in self.customers:
             customer.elements = [
                 (k, p, w * factor if k == kind else w) for k, p, w in customer.elements
             ]
+            if customer.kind == kind == "plant":
+                customer.rated_w = round(customer.rated_w * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def _asset(transformer: Transformer, number: int, seed: int) -> Asset:
         manufactured_year=year,
         installed_on=f"{year + chance.randint(0, 1)}-{chance.randint(3, 11):02d}-"
         f"{chance.randint(1, 28):02d}",
-        price_eur_cent=int(math.floor(price_eur)) * 100,
+        price_eur_cent=math.floor(price_eur) * 100,
         cooling="ONAN",
         indoor=chance.random() < 0.8,
         synthetic=True,

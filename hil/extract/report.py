@@ -22,7 +22,9 @@ def print_peaks(town: Town, days: Sequence[int]) -> None:
     """Print per transformer its peak, its fullest cable and its lowest voltage."""
     homes = [e for e in town.elements if e.kind == "home"]
     print(f"{town.id}: {len(town.transformers)} transformers, {len(town.meters)} meters")
-    yearly = {name: float(town.shapes.local[row].sum()) / 4e4 for name, row in town.shapes.row.items()}
+    yearly = {
+        name: float(town.shapes.local[row].sum()) / 4e4 for name, row in town.shapes.row.items()
+    }
     kwh = [e.nominal_w * yearly[f"{e.profile}_p"] / 1000 for e in homes]
     print(f"  {len(homes)} homes, mean {np.mean(kwh):.0f} kWh a year")
     for transformer in town.transformers:

@@ -10,6 +10,7 @@ from typing import Any
 from hil.extract.draft import Customer, Site
 from hil.extract.sources import HOMES
 from hil.extract.tune import Wish
+from hil.town.sweep import Complex
 from hil.town.tables import Line, Transformer
 
 SEED = 20160148
@@ -24,15 +25,15 @@ NOTICES = [
     "Contains modified Copernicus Climate Change Service information (ERA5, 2016).",
 ]
 SYNTHETIC_NOTE = (
-    "Streets, lines and transformer ratings are those of a real town's model; loads, chargers, "
-    "plants, trades, meters and the transformers' identities are simulated."
+    "Streets, lines and transformer ratings are those of a real town's model; loads, "
+    "chargers, plants, trades, meters and the transformers' identities are simulated."
 )
 
 WISHES = {
     "t01": Wish(0.62), "t02": Wish(0.52), "t03": Wish(1.18), "t04": Wish(0.93),
     "t05": Wish(0.70), "t06": Wish(0.60), "t07": Wish(0.50), "t08": Wish(0.82),
-    "t09": Wish(0.70), "t10": Wish(0.80), "t11": Wish(1.12, heat_pumps=(0.35, 1.1)), "t12": Wish(0.88),
-    "t13": Wish(0.74), "t14": Wish(0.42),
+    "t09": Wish(0.70), "t10": Wish(0.80), "t11": Wish(1.12, heat_pumps=(0.35, 1.1)),
+    "t12": Wish(0.88), "t13": Wish(0.74), "t14": Wish(0.42),
 }  # fmt: skip
 CHARGER_STREET = "t11"
 SUN_STREET = "t02"
@@ -70,6 +71,11 @@ def sites(hours: dict[str, float]) -> list[Site]:
     return made
 
 
+def prepare(site: Site, by_kind: dict[str, Complex]) -> Wish:
+    """The peak that the station is brought to; its rating stays."""
+    return WISHES[site.transformer.id]
+
+
 def _transformer(net: Any, row: Any, name: str, node: dict[int, str]) -> Transformer:
     lon, lat = _point(net.bus.geo[row.lv_bus])
     return Transformer(
@@ -93,7 +99,8 @@ def _tree(
     net: Any, root: int, neighbours: dict[int, list[int]], transformer: str, node: dict[int, str]
 ) -> tuple[list[int], list[Line]]:
     """Buses below a transformer and the lines to them, each drawn away from the station."""
-    buses, lines, seen = [root], [], {root}
+    buses, seen = [root], {root}
+    lines: list[Line] = []
     for bus in buses:
         for index in neighbours.get(bus, []):
             row = net.line.loc[index]
@@ -180,9 +187,7 @@ def _add_plants(site: Site, places: list[tuple[str, float, float]], chance: rand
         site.customers.append(Customer(place[0], "plant", place[1], place[2], elements, watts))
 
 
-def _charger(
-    place: tuple[str, float, float], watts: int, profile: str, cars: int
-) -> Customer:
+def _charger(place: tuple[str, float, float], watts: int, profile: str, cars: int) -> Customer:
     """A charger; several cars share a busy one, which never gives more than its rating."""
     elements = [("charger", profile, float(watts))] * cars
     return Customer(place[0], "charger", place[1], place[2], elements, watts)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hil.extract.draft import Site
-from hil.town.draws import Floats
+from hil.town.sweep import Complex
 from hil.town.town import Town
 
 SEASON_DAYS = 14
@@ -31,7 +31,7 @@ def days_of_season(first: dt.date) -> range:
     return range(start, start + SEASON_DAYS)
 
 
-def apparent_by_kind(town: Town, transformer: str, days: Sequence[int]) -> dict[str, Floats]:
+def apparent_by_kind(town: Town, transformer: str, days: Sequence[int]) -> dict[str, Complex]:
     """Complex power of each kind of element, all customers together, per step (VA)."""
     meters = {m.id for m in town.meters_of(transformer)}
     kinds = sorted({e.kind for e in town.elements if e.meter in meters})
@@ -43,10 +43,10 @@ def apparent_by_kind(town: Town, transformer: str, days: Sequence[int]) -> dict[
         totals[kind] = np.concatenate(
             [p.active_w.sum(axis=0) + 1j * p.reactive_var.sum(axis=0) for p in powers]
         )
-    return totals  # type: ignore[return-value]
+    return totals
 
 
-def tune(site: Site, wish: Wish, by_kind: dict[str, Floats]) -> float:
+def tune(site: Site, wish: Wish, by_kind: dict[str, Complex]) -> float:
     """Scale trades, then heat pumps, then homes toward the wish; returns the peak reached."""
     rated_va = site.transformer.rated_kva * 1000.0
     scales = dict.fromkeys(by_kind, 1.0)
@@ -71,9 +71,5 @@ def tune(site: Site, wish: Wish, by_kind: dict[str, Floats]) -> float:
 
 def _only(town: Town, kind: str) -> Town:
     """The same town with the elements of other kinds drawing nothing; draws stay the same."""
-    from dataclasses import replace
-
-    elements = tuple(
-        e if e.kind == kind else replace(e, nominal_w=0.0) for e in town.elements
-    )
+    elements = tuple(e if e.kind == kind else replace(e, nominal_w=0.0) for e in town.elements)
     return replace(town, elements=elements)

@@ -36,7 +36,7 @@ class Day:
     """One UTC day of all meters; the check meter is the last row."""
 
     first_mwh: NDArray[np.int64]
-    """Import, export and reactive import counters at the day's beginning, in 1/1000 Wh [3][meter]."""
+    """Import, export and reactive import counters at midnight, in 1/1000 Wh [3][meter]."""
     net_mwh: NDArray[np.int32]
     """Import minus export of each quarter [meter][96]."""
     reactive_mvarh: NDArray[np.int32]
@@ -131,7 +131,7 @@ class TransformerFaces:
                 years * import_wh * (0.1 + 0.2 * drawn[:, 3]),
             ]
         )
-        return np.rint(counters).astype(np.int64) * 1000 + 500
+        return np.asarray(np.rint(counters).astype(np.int64) * 1000 + 500)
 
     def _meter_errors(self, day: int) -> Floats:
         """Each meter's own small error of voltage, constant within a quarter [meter][96]."""
@@ -194,9 +194,7 @@ class MeterFace:
         ends = range((day * QUARTERS_A_DAY + first + 1) * QUARTER_S, DAY_S * (day + 1) + 1, 900)
         volts = known.voltage_dv[self._row, first:stop].tolist()
         amperes = known.current_ca[self._row, first:stop].tolist()
-        return [
-            Recorded(*values) for values in zip(ends, *wh, volts, amperes, strict=False)
-        ]
+        return [Recorded(*values) for values in zip(ends, *wh, volts, amperes, strict=False)]
 
     def _edges(self, day: int) -> NDArray[np.int64]:
         """Counters at the 97 edges of a day, in 1/1000 Wh [3][97]."""

@@ -46,7 +46,7 @@ def date_of(day: int) -> dt.date:
 
 
 def local_quarters(day: int, zone: ZoneInfo) -> list[tuple[int, int]]:
-    """Local day (since 1970-01-01) and quarter 0..95 by the wall clock, per quarter of a UTC day."""
+    """Local day and quarter 0..95 by the wall clock, for each quarter of a UTC day."""
     quarters = []
     for hour in range(24):
         at = dt.datetime.fromtimestamp(day * 86_400 + hour * 3600, dt.UTC).astimezone(zone)

@@ -39,9 +39,7 @@ class Shapes:
     def index(self, name: str) -> int:
         """Row of a shape; raises `TownFileError` when the extract has none of that name."""
         if name not in self.row:
-            raise TownFileError(
-                f"load/shapes.npz has no shape {name!r}; make the extract again"
-            )
+            raise TownFileError(f"load/shapes.npz has no shape {name!r}; make the extract again")
         return self.row[name]
 
 
@@ -85,6 +83,6 @@ def _axis_step_of_local_quarter(zone: ZoneInfo) -> NDArray[np.int64]:
             step = (day * 86_400 - AXIS_FIRST_UTC_S) // QUARTER_S + quarter
             if 0 <= position < AXIS_STEPS and 0 <= step < AXIS_STEPS:
                 taken[position] = step
-    for position in np.flatnonzero(taken < 0):
+    for position in np.flatnonzero(taken < 0).tolist():
         taken[position] = taken[position - 4] if position >= 4 else taken[taken >= 0][0]
     return taken

@@ -25,11 +25,11 @@ _TOLERANCE_V = 1e-4
 _MOST_SWEEPS = 40
 
 
-class NotRadial(ValueError):  # noqa: N818
+class NotRadial(ValueError):
     """The lines do not form one tree below the transformer."""
 
 
-class VoltageCollapse(ArithmeticError):  # noqa: N818
+class VoltageCollapse(ArithmeticError):
     """The sweep found no voltage: the loads ask for more than the grid can carry."""
 
 

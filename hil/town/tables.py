@@ -188,7 +188,7 @@ def read_lines(path: Path) -> tuple[Line, ...]:
                 f"{', '.join(names)}, missing {missing}; make the extract again"
             )
         points = tuple((float(lon), float(lat)) for lon, lat in feature["geometry"]["coordinates"])
-        lines.append(Line(*(properties[name] for name in names), points=points))
+        lines.append(Line(**{name: properties[name] for name in names}, points=points))
     return tuple(lines)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from hil.ledger import Ledger
@@ -95,7 +97,7 @@ def test_a_charger_never_draws_more_than_its_rating(town: Town) -> None:
     for meter, face in town.shown("t11").items():
         if meter in ratings:
             rows = face.recorded(NOON, NOON + 86_400)
-            steps = [b.import_wh - a.import_wh for a, b in zip(rows, rows[1:], strict=False)]
+            steps = [b.import_wh - a.import_wh for a, b in pairwise(rows)]
             assert max(steps) * 4 <= ratings[meter] + 4
 
 
@@ -126,7 +128,7 @@ def test_homes_with_the_same_shape_do_not_behave_alike(town: Town) -> None:
     faces = town.shown("t13")
     alike = [m for m in faces if profile_of.get(m) == "H0-A"][:2]
     days = [[r.import_wh for r in faces[m].recorded(NOON, NOON + 86_400)] for m in alike]
-    steps = [[b - a for a, b in zip(day, day[1:], strict=False)] for day in days]
+    steps = [[b - a for a, b in pairwise(day)] for day in days]
     assert len(alike) == 2
     assert steps[0] != steps[1]
 

@@ -16,7 +16,9 @@ def town() -> Town:
     return load_town("schutterwald")
 
 
-@pytest.mark.parametrize("name", sorted(p.parent.parent.name for p in TOWNS.glob("*/grid/town.json")))
+@pytest.mark.parametrize(
+    "name", sorted(p.parent.parent.name for p in TOWNS.glob("*/grid/town.json"))
+)
 def test_every_shipped_town_is_consistent(name: str) -> None:
     town = load_town(name)
     transformers = {t.id for t in town.transformers}
@@ -32,10 +34,14 @@ def test_every_shipped_town_is_consistent(name: str) -> None:
     assert all(west <= p.lon <= east and south <= p.lat <= north for p in town.service_points)
     for transformer in town.transformers:
         nodes = town.grid(transformer.id).nodes
-        assert {p.node for p in town.service_points if p.transformer == transformer.id} <= set(nodes)
+        assert {p.node for p in town.service_points if p.transformer == transformer.id} <= set(
+            nodes
+        )
 
 
-@pytest.mark.parametrize("name", sorted(p.parent.parent.name for p in TOWNS.glob("*/grid/town.json")))
+@pytest.mark.parametrize(
+    "name", sorted(p.parent.parent.name for p in TOWNS.glob("*/grid/town.json"))
+)
 def test_no_line_mixes_protocols_repeats_an_address_or_holds_more_than_sixty(name: str) -> None:
     town = load_town(name)
     addresses = Counter((m.transformer, m.line, m.address) for m in town.meters)
@@ -97,6 +103,8 @@ def test_a_damaged_table_is_told_with_line_and_column(town: Town, tmp_path: Path
     path.write_text(path.read_text().replace("1.2", "warm"))
     (tmp_path / "load").mkdir()
     for name in ("load.json", "elements.csv"):
-        (tmp_path / "load" / name).write_bytes((TOWNS / "schutterwald" / "load" / name).read_bytes())
+        (tmp_path / "load" / name).write_bytes(
+            (TOWNS / "schutterwald" / "load" / name).read_bytes()
+        )
     with pytest.raises(TownFileError, match=r"climate\.csv:2: column ambient_c"):
         load_town(tmp_path)
