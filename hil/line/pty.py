@@ -14,10 +14,12 @@ import itertools
 import math
 import os
 import selectors
+import threading
 import time
 import tty
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -204,3 +206,16 @@ class LineLoop:
 
     def _later(self, due_s: float, line: PtyLine, heard: bytes | None) -> None:
         heapq.heappush(self._due, (due_s, next(self._count), line, heard))
+
+
+@contextmanager
+def served(*lines: PtyLine) -> Iterator[None]:
+    """Serve `lines` from a thread of their own for as long as the block runs; then close them."""
+    stop = threading.Event()
+    thread = threading.Thread(target=LineLoop(lines).run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,6 +1,5 @@
 """The agent's Modbus reads on real PTYs whose far end misbehaves: right values or none."""
 
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,30 +12,15 @@ from agent.modbus.exchange import UnitExchange
 from agent.modbus.transaction import Answered, ReadRequest
 from hil.line import faults
 from hil.line.faults import Fault, Faulty
-from hil.line.pty import LineLoop, PtyLine
+from hil.line.pty import PtyLine, served
 from hil.meters.modbus import ModbusBus, ModbusMeter
-from hil.meters.shown import Gauges, Recorded, Registers
+from hil.meters.steady import Steady
 from wire.clock import SystemClock
 
 TIMEOUT_S = 0.15
 VOLTAGE = ReadRequest(1, 4, 0, 2)
 ENERGY = ReadRequest(1, 4, 72, 2)
 EXPORT = ReadRequest(1, 4, 74, 2)
-
-
-class Steady:
-    """Shows the same for ever."""
-
-    serial = "21000035"
-
-    def registers(self, at_utc_s: float) -> Registers:
-        return Registers(12_345_678, 45_678, 234_567)
-
-    def gauges(self, at_utc_s: float) -> Gauges:
-        return Gauges(230.4, 5.0, 3000.0, 50.0)
-
-    def recorded(self, first_end_utc_s: int, last_end_utc_s: int) -> Sequence[Recorded]:
-        return ()
 
 
 def truth(request: ReadRequest) -> bytes:
@@ -51,26 +35,19 @@ def outcomes(
     """One letter per request: r right, w wrong, - none; and the exchange with its counts."""
     bus = ModbusBus({1: ModbusMeter("eastron_sdm120", Steady())}, SystemClock())
     line = PtyLine(folder / "line", Faulty(bus, script), baud=9600, paced=False)
-    stop = threading.Event()
-    thread = threading.Thread(target=LineLoop([line]).run, args=(stop,), daemon=True)
-    thread.start()
     letters = ""
-    try:
-        with SerialPort(str(line.link), 9600) as port:
-            exchange = UnitExchange(port, 1, response_timeout_s=TIMEOUT_S)
-            for request in requests:
-                try:
-                    verdict = exchange.ask(request, attempts)
-                except ReadError:
-                    letters += "-"
-                    continue
-                if isinstance(verdict, Answered):
-                    letters += "r" if verdict.data == truth(request) else "w"
-                else:
-                    letters += "x"
-    finally:
-        stop.set()
-        thread.join(5)
+    with served(line), SerialPort(str(line.link), 9600) as port:
+        exchange = UnitExchange(port, 1, response_timeout_s=TIMEOUT_S)
+        for request in requests:
+            try:
+                verdict = exchange.ask(request, attempts)
+            except ReadError:
+                letters += "-"
+                continue
+            if isinstance(verdict, Answered):
+                letters += "r" if verdict.data == truth(request) else "w"
+            else:
+                letters += "x"
     return letters, exchange
 
 

@@ -3,15 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.line.port import PortLost
 from agent.line.serial_port import SerialPort
-from hil.line.pty import LineLoop, LinkTaken, PtyLine
+from hil.line.pty import LineLoop, LinkTaken, PtyLine, served
 from hil.line.responder import Answer
 
 
@@ -24,18 +23,6 @@ class Repeats:
 
     def receive(self, data: bytes) -> list[Answer]:
         return [Answer(data * self.times, self.delay_s)]
-
-
-@contextmanager
-def served(*lines: PtyLine) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=LineLoop(lines).run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(5)
 
 
 def taken_s(action: Callable[[], object]) -> float:

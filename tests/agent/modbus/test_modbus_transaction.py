@@ -1,0 +1,129 @@
+"""Which bytes a Modbus transaction takes for its answer."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.modbus.transaction import Answered, ReadRequest, Refused, UnitTransactions
+from ext.checksum import crc16_modbus
+
+
+def sealed(body: bytes) -> bytes:
+    return body + crc16_modbus(body).to_bytes(2, "little")
+
+
+def answer(request: ReadRequest, fill: int = 0x55) -> bytes:
+    data = bytes([fill]) * (2 * request.count)
+    return sealed(bytes([request.unit, request.function, len(data)]) + data)
+
+
+def asked(request: ReadRequest) -> UnitTransactions:
+    transactions = UnitTransactions(request.unit)
+    transactions.ask(request, 0.0)
+    return transactions
+
+
+VOLTAGE = ReadRequest(7, 4, 0, 2)
+ENERGY = ReadRequest(7, 4, 72, 2)
+
+requests = st.builds(
+    ReadRequest,
+    st.integers(1, 247),
+    st.sampled_from([3, 4]),
+    st.integers(0, 60000),
+    st.integers(1, 125),
+)
+
+
+def test_the_request_frame_is_the_one_of_the_specification() -> None:
+    # Modbus application protocol 1.1b3, 6.3: three holding registers from 107 on; CRC over unit 17.
+    assert ReadRequest(17, 3, 107, 3).frame == bytes.fromhex("11 03 00 6B 00 03 76 87")
+
+
+@given(requests, st.binary(max_size=40), st.data())
+def test_an_answer_is_found_after_any_noise_in_any_pieces(
+    request: ReadRequest, noise: bytes, data: st.DataObject
+) -> None:
+    transactions = asked(request)
+    line = noise + answer(request)
+    verdict = None
+    while line and verdict is None:
+        size = data.draw(st.integers(1, len(line)))
+        verdict = transactions.receive(line[:size], 0.1)
+        line = line[size:]
+    assert verdict is not None
+    assert line == b"" or isinstance(verdict, Refused)
+
+
+@given(requests, st.data())
+def test_a_damaged_answer_is_never_accepted(request: ReadRequest, data: st.DataObject) -> None:
+    frame = bytearray(answer(request))
+    frame[data.draw(st.integers(0, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    assert asked(request).receive(bytes(frame), 0.1) is None
+
+
+@given(requests, requests)
+def test_the_answer_to_a_request_of_another_shape_is_never_accepted(
+    request: ReadRequest, other: ReadRequest
+) -> None:
+    same = (request.unit, request.function, request.count)
+    if same != (other.unit, other.function, other.count):
+        assert asked(request).receive(answer(other), 0.1) is None
+
+
+@given(requests, st.lists(st.binary(max_size=300), max_size=30))
+def test_a_flood_is_neither_accepted_nor_kept(request: ReadRequest, pieces: list[bytes]) -> None:
+    transactions = asked(request)
+    for piece in pieces:
+        transactions.receive(piece, 0.1)
+        assert transactions.missing() >= 1
+    transactions.give_up(0.5)
+
+
+@given(requests, st.data())
+def test_what_is_said_to_be_missing_never_exceeds_what_is_to_come(
+    request: ReadRequest, data: st.DataObject
+) -> None:
+    transactions = asked(request)
+    frame = answer(request, fill=0)
+    size = data.draw(st.integers(0, len(frame) - 1))
+    transactions.receive(frame[:size], 0.1)
+    assert 1 <= transactions.missing() <= max(len(frame) - size, 5 - size)
+
+
+def test_an_exception_must_carry_the_function_that_was_asked() -> None:
+    assert asked(VOLTAGE).receive(sealed(bytes([7, 0x83, 2])), 0.1) is None
+    assert asked(VOLTAGE).receive(sealed(bytes([7, 0x84, 2])), 0.1) == Refused(2)
+
+
+def test_a_unit_that_owes_an_answer_is_asked_nothing_else_until_the_late_window_is_over() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(1.0)
+    assert transactions.clear_at_s(ENERGY) == 1.0 + 0.6
+    assert transactions.clear_at_s(VOLTAGE) == float("-inf")
+
+
+def test_half_an_owed_answer_settles_nothing_and_the_whole_one_does() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(1.0)
+    late = answer(VOLTAGE)
+    transactions.overhear(late[:6], 1.1)
+    assert transactions.clear_at_s(ENERGY) == 1.6
+    transactions.overhear(late[6:], 1.2)
+    assert transactions.clear_at_s(ENERGY) == float("-inf")
+    assert transactions.rejected == {"late": 1}
+
+
+def test_a_repeated_question_that_is_answered_once_leaves_one_answer_owed() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(1.0)
+    transactions.ask(VOLTAGE, 1.0)
+    assert isinstance(transactions.receive(answer(VOLTAGE), 1.1), Answered)
+    assert transactions.clear_at_s(ENERGY) == 1.1 + 0.6
+    transactions.overhear(answer(VOLTAGE), 1.2)
+    assert transactions.clear_at_s(ENERGY) == float("-inf")
+
+
+def test_the_late_window_grows_with_the_slowest_answer() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.receive(answer(VOLTAGE), 0.9)
+    assert transactions.late_window_s == 1.8
