@@ -41,7 +41,7 @@ DRAWN_SHARE = 0.8
 _M_PER_DEGREE = 111_320.0
 _OVERLOADED, _FULL = 3, 6
 _BACK_FEED = "t07"
-_SUMMER_SHARE = 0.75
+_SUMMER_SHARE = 0.42
 """Highest feed of many plants together as a share of their ratings, about."""
 _THIN_CABLE = "t15-l004"
 _THIN = ("NAYY 4x50", 0.642, 0.083, 142.0)
@@ -117,8 +117,8 @@ def _fit_plants(site: Site, kva: float) -> None:
     summer_kva = _SUMMER_SHARE * sum(c.rated_w for c in site.customers if c.kind == "plant") / 1e3
     if site.transformer.id == _BACK_FEED:
         site.scale("plant", 1.10 * kva / summer_kva)
-    elif summer_kva > 0.85 * kva:
-        site.scale("plant", 0.85 * kva / summer_kva)
+    elif summer_kva > 0.60 * kva:
+        site.scale("plant", 0.60 * kva / summer_kva)
 
 
 def _neighbours(net: Any) -> dict[int, list[Any]]:

@@ -119,9 +119,9 @@ class TransformerFaces:
         )
 
     def _initial_counters(self) -> NDArray[np.int64]:
-        """Counters of meters some years old, at the town's origin."""
+        """Counters of meters half a year to 4.5 years old, at the town's origin."""
         drawn = uniform(spread(self._seeds, 4))
-        years = 1.0 + 8.0 * drawn[:, 0]
+        years = 0.5 + 4.0 * drawn[:, 0]
         import_wh = np.array([_YEARLY_IMPORT_WH[meter.kind] for meter in self.meters])
         export_wh = np.array([_YEARLY_EXPORT_WH[meter.kind] for meter in self.meters])
         counters = np.stack(
