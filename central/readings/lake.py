@@ -11,6 +11,7 @@ for superseded files lie about until `vacuum`.
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Iterable
@@ -90,11 +91,12 @@ class LakeFile:
 
 
 class DeltaLake:
-    """The table below one directory; made on first use by the writer."""
+    """The table below one directory; made on first use by the writer. Any thread may read."""
 
     def __init__(self, directory: Path, *, writer: bool = False) -> None:
         """`writer` is true in one process only. Readers may come before the table exists."""
         self._directory = directory.absolute()
+        self._lock = threading.RLock()
         self._table: DeltaTable | None = None
         self._snapshot: tuple[int, list[LakeFile]] | None = None
         if writer:
@@ -132,14 +134,16 @@ class DeltaLake:
 
     def files(self, first: date | None = None, last: date | None = None) -> list[LakeFile]:
         """The exact files of the present snapshot whose day lies in [first, last]."""
-        table = self._present()
-        if table is None:
-            return []
-        if self._snapshot is None or self._snapshot[0] != table.version():
-            self._snapshot = (table.version(), self._list(table))
+        with self._lock:
+            table = self._present()
+            if table is None:
+                return []
+            if self._snapshot is None or self._snapshot[0] != table.version():
+                self._snapshot = (table.version(), self._list(table))
+            present = self._snapshot[1]
         return [
             file
-            for file in self._snapshot[1]
+            for file in present
             if (first is None or file.day >= first) and (last is None or file.day <= last)
         ]
 
@@ -154,11 +158,12 @@ class DeltaLake:
         return len(gone)
 
     def _present(self) -> DeltaTable | None:
-        if self._table is not None:
-            self._table.update_incremental()
-        elif DeltaTable.is_deltatable(str(self._directory)):
-            self._table = DeltaTable(str(self._directory))
-        return self._table
+        with self._lock:
+            if self._table is not None:
+                self._table.update_incremental()
+            elif DeltaTable.is_deltatable(str(self._directory)):
+                self._table = DeltaTable(str(self._directory))
+            return self._table
 
     def _list(self, table: DeltaTable) -> list[LakeFile]:
         actions = pa.table(table.get_add_actions(flatten=True))

@@ -182,10 +182,20 @@ class BenchDevice:
         try:
             receipt = verify_receipt(bytes(message.payload), self.keyset)
         except (CoseError, ReceiptError):
-            return  # a keyset
+            self._take_keyset(bytes(message.payload))
+            return
         with self._changed:
             self.receipts.append(receipt)
             if receipt.stream == self.stream:
                 for seq in [seq for seq in self.outbox if seq <= receipt.upto]:
                     del self.outbox[seq]
+            self._changed.notify_all()
+
+    def _take_keyset(self, data: bytes) -> None:
+        root = bytes.fromhex((self.bundle / "root.pub").read_text())
+        keyset = verify_keyset(
+            data, root, tenant=self.tenant, lowest_version=self.keyset.version + 1
+        )
+        with self._changed:
+            self.keyset = keyset
             self._changed.notify_all()

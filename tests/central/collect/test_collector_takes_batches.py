@@ -9,6 +9,7 @@ from pathlib import Path
 
 from central.collect.fleet import read_fleet
 from central.collect.journal import JournalReader
+from central.keys.device import revoke_device
 from central.readings.lake import DeltaLake
 from central.readings.query import Readings
 from hil.bench.device import BenchDevice
@@ -210,6 +211,50 @@ def test_kills_of_collector_loader_and_broker_lose_nothing_and_double_nothing(ce
         assert sum(energies) == number * (meter + 1)
     for device in devices:
         device.close()
+
+
+def test_a_batch_that_does_not_decode_is_asked_for_again(centre) -> None:
+    device = centre.device("t01")
+    centre.start("broker")
+    centre.start("collect")
+    centre.start("load")
+    device.connect("127.0.0.1", centre.port)
+    device.seal_next(b"not a block")
+    device.cut(roster(2), interval(0, 2))
+    assert device.deliver(within_s=20)
+
+    def asked() -> bool:
+        return any(nack.reason == "unreadable" for r in device.receipts for nack in r.nacks)
+
+    centre.wait(asked, "the nack")
+    unopened = 'loadscape_loader_unopened_total{reason="unreadable"}'
+    assert centre.metric("load", unopened) == 1
+    assert "kept sealed" in centre.log("load")
+    told = [nack for receipt in device.receipts for nack in receipt.nacks]
+    centre.kill("collect")
+    centre.start("collect")
+    device.cut(roster(2), interval(1, 2))
+    assert device.deliver(within_s=20)
+    assert [nack for r in device.receipts for nack in r.nacks] == told, "asked once, not for ever"
+    device.close()
+
+
+def test_a_newer_keyset_reaches_devices_and_a_revoked_one_is_refused(centre) -> None:
+    device, lost = centre.device("t01"), centre.device("t02")
+    centre.start("broker")
+    centre.start("collect")
+    device.connect("127.0.0.1", centre.port)
+    lost.connect("127.0.0.1", centre.port)
+    for each in (device, lost):
+        each.cut(roster(2), interval(0, 2))
+        assert each.deliver(within_s=20)
+    revoke_device(centre.root / "keys", "t02")
+    centre.wait(lambda: device.keyset.version == 2, "the keyset")
+    lost.publish(lost.cut(roster(2), interval(1, 2)))
+    centre.wait(lambda: centre.metric("collect", refused("revoked")) == 1, "the refusal")
+    assert device.keyset.revoked == (lost.signer.kid,)
+    device.close()
+    lost.close()
 
 
 def test_the_collector_holds_no_key_that_opens_a_batch(centre) -> None:

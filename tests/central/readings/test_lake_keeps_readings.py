@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -161,3 +163,33 @@ def test_a_long_log_is_checkpointed_and_loses_nothing(lake: DeltaLake, config: C
     assert list((config.lake_dir / "_delta_log").glob("*.checkpoint.parquet"))
     assert sum(file.rows for file in DeltaLake(config.lake_dir).files()) == 55
     assert DeltaLake(config.lake_dir).watermark("l") == 54
+
+
+def test_readers_in_many_threads_see_whole_commits_while_days_are_rewritten(
+    lake: DeltaLake, config: Config
+) -> None:
+    readings = Readings(config)
+    stop = threading.Event()
+    counts: list[int] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            counts.append(len(energies_of(readings)))
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(read) for _ in range(3)]
+        for step in range(1, 25):
+            rows = (row(START + 900 * (2 * step + k), step, lsn=step) for k in range(2))
+            lake.commit(table(*rows), "l", step)
+            if step % 6 == 0:
+                files = [file.path for file in lake.files(DAY, DAY)]
+                lake.replace_day(DAY, DuckDbEngine().query("kept_rows", files))
+        stop.set()
+        for future in futures:
+            future.result()
+    assert all(count % 2 == 0 for count in counts), "a commit is seen whole or not at all"
+    assert len(energies_of(readings)) == 48
+
+
+def energies_of(readings: Readings) -> list[int]:
+    return [r["step"] for r in readings.day_energy(DAY).to_pylist()]
