@@ -1,0 +1,1 @@
+"""Modbus RTU: transactions, meter profiles, request plans and the driver."""

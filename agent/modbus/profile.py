@@ -51,12 +51,12 @@ class ProfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """One value of a meter: value = raw * scale in `unit`."""
+    """One value of a meter: raw * factor, in base units (Wh, varh, V, A, W)."""
 
     name: str
     address: int
     type: str
-    scale: Fraction
+    factor: Fraction
     unit: str
     sources: tuple[str, ...]
     zero_is_missing: bool
@@ -81,7 +81,8 @@ class Register:
             return None
         if raw == 0 and self.zero_is_missing:
             return None
-        return Fraction(raw) * self.scale * _PER_UNIT[self.unit]
+        numerator, denominator = raw.as_integer_ratio()
+        return Fraction(numerator * self.factor.numerator, denominator * self.factor.denominator)
 
     def _all_ones(self, size: int) -> int:
         signed = self.type.startswith("int")
@@ -126,16 +127,17 @@ class Profile:
     ) -> int | None:
         values: list[Fraction] = []
         for register in registers:
-            data = [words.get(a) for a in range(register.address, register.field.end)]
-            if None not in data:
-                raw = b"".join(word for word in data if word is not None)
+            field = register.field
+            raw = b"".join([words.get(at, b"") for at in range(field.address, field.end)])
+            if len(raw) == 2 * field.words:
                 value = register.value(raw, self.word_order, self.ones_are_missing)
                 if value is not None:
                     values.append(value)
         if not values or (name in COUNTERS and len(values) < len(registers)):
             return None
-        total = sum(values, start=Fraction(0))
-        return round((total if name in COUNTERS else total / len(values)) * SAMPLE_SCALE[name])
+        total = values[0] if len(values) == 1 else sum(values, start=Fraction(0))
+        shares = 1 if name in COUNTERS else len(values)
+        return round(total * Fraction(SAMPLE_SCALE[name], shares))
 
 
 def models() -> tuple[str, ...]:
@@ -232,7 +234,7 @@ def _register(reader: _Reader, sources: Mapping[str, str]) -> Register:
         name=reader.get("name", str),
         address=reader.within("address", 0, 65535),
         type=kind,
-        scale=Fraction(str(reader.get("scale", (int, float), 1))),
+        factor=Fraction(str(reader.get("scale", (int, float), 1))) * _PER_UNIT[unit],
         unit=unit,
         sources=tuple(reader.get("sources", list)),
         zero_is_missing=reader.get("zero_is_missing", bool, False),
