@@ -87,6 +87,8 @@ class LineThread(threading.Thread):
         self._faults = faults
         self._stop_event = stop
         self._edge = self._newest_edge()
+        self.finished_edge_utc_s = self._edge
+        """The newest edge whose round is over and handed to the writer."""
         self._bracketed = 0
         self._probe_free_s = 0.0
         self.open = False
@@ -178,6 +180,7 @@ class LineThread(threading.Thread):
         for turn in self._turns:
             rows.extend(turn.meter.expire(now_utc_s))
         self._hand_over(EdgeRows(self.line, edge, rows))
+        self.finished_edge_utc_s = edge
 
     def _bracket_if_due(self, left_s: float, rows: list[MeterRows] | None = None) -> bool:
         """Sample every meter as late before the next edge as the line allows."""

@@ -161,6 +161,7 @@ class Agent:
                 "known": sum(known for known, _ in progress),
                 "expected": sum(expected for _, expected in progress),
             },
+            "last_end_utc_s": min((line.finished_edge_utc_s for line in self._lines), default=None),
             "lines": [
                 {"name": line.line, "open": line.open, "failing": line.failing}
                 for line in self._lines

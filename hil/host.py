@@ -19,7 +19,6 @@ from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
-from hil.meters.password import LLS_PASSWORD
 from hil.meters.shown import Registers, Shown
 from hil.site.town_choice import TownChoice
 from hil.town import Meter
@@ -69,7 +68,7 @@ def _bus(
             on_read=_note_reads(reads),
         )
     return DlmsBus(
-        {m.address: DlmsMeter(shown[m.id], password=LLS_PASSWORD) for m in meters}, clock
+        {m.address: DlmsMeter(shown[m.id], m.model) for m in meters}, clock
     )
 
 
