@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from hil.town import Town, TownFileError, load_town
+from hil.town.loading import day_loading
 from hil.town.town import TOWNS
 
 
@@ -108,3 +111,22 @@ def test_a_damaged_table_is_told_with_line_and_column(town: Town, tmp_path: Path
         )
     with pytest.raises(TownFileError, match=r"climate\.csv:2: column ambient_c"):
         load_town(tmp_path)
+
+
+def test_no_openstreetmap_id_is_shipped_and_every_source_is_named(town: Town) -> None:
+    for path in (TOWNS / "schutterwald" / "grid").iterdir():
+        assert not re.search(r"\b[wnr]\d{6,}\b", path.read_text(encoding="utf-8"))
+    notices = " ".join(town.about["notices"])
+    for source in ("OpenStreetMap contributors", "pandapower", "SimBench", "Copernicus"):
+        assert source in notices
+    licences = {p.name for p in (TOWNS / "LICENSES").iterdir()}
+    assert {"ODbL-1.0.txt", "pandapower-BSD-3-Clause.txt", "SimBench-notice.txt"} <= licences
+
+
+def test_the_weak_station_is_overloaded_in_november_and_a_common_one_is_not(town: Town) -> None:
+    november = (dt.date(2026, 11, 16) - dt.date(1970, 1, 1)).days
+    days = range(november, november + 14)
+    assert max(day_loading(town, "t03", day).peak for day in days) > 1.05
+    assert 0.45 < max(day_loading(town, "t13", day).peak for day in days) < 0.85
+    street = [day_loading(town, "t11", day).fullest_line for day in days]
+    assert max(share for _, share in street) > 1.05
