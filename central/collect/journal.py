@@ -20,6 +20,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from central.durable import sync
+
 ZERO_HASH = bytes(16)
 _DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.db\Z")
 QUARANTINE_ROWS_PER_DAY = 10_000
@@ -223,6 +225,7 @@ class SqliteJournal:
                 last_id = _last_id(opened)
             database.execute("insert into carried values (?)", (last_id,))
             database.execute("pragma user_version = 1")
+        sync(self._directory)
         if opened is not None and previous is None:
             opened.close()
 

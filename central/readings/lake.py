@@ -104,6 +104,8 @@ class DeltaLake:
             if not DeltaTable.is_deltatable(str(self._directory)):
                 DeltaTable.create(str(self._directory), SCHEMA, partition_by=["day"])
                 self._sync_log(0)
+                sync(self._directory)
+                sync(self._directory.parent)
 
     def watermark(self, loader: str) -> int:
         """The last journal id that `loader` has committed, 0 before its first commit."""

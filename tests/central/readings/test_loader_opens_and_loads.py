@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from central.cli import main
 from central.collect.journal import Batch, SqliteJournal
 from central.config import Config, load_config
 from central.keys.authority import init_authority, rotate_epoch
@@ -189,6 +191,17 @@ def test_a_new_epoch_is_taken_up_without_a_restart(bench: Bench) -> None:
     bench.store(bench.device.cut(ROSTER, interval(1)))
     bench.loader.step()
     assert len(bench.rows()) == 6
+
+
+def test_status_tells_how_far_the_chain_is(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    bench.loader.step()
+    assert main(["status", "--config", str(bench.config.source), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert (state["rows"], state["loaded_upto"], state["unopened"]) == (3, 1, 0)
+    assert state["last_end_utc_s"] == MIDNIGHT
 
 
 def test_events_are_no_readings_and_no_fault(bench: Bench) -> None:
