@@ -15,6 +15,7 @@ from agent.modbus.transaction import Answered, ReadRequest, Refused, UnitTransac
 from wire.clock import Clock, SystemClock
 
 _BUSY_PAUSE_S = 0.2
+_REQUEST_LENGTH = 8
 _LEAST_ANSWER = 5
 _HOLE_S = 0.05
 """Silence that may come inside an answer, from adapters that hand over bytes in lumps."""
@@ -76,23 +77,29 @@ class UnitExchange:
         char_s = self._port.char_s
         sent_utc_s = self._clock.now_utc_s()
         sent_s = time.monotonic()
-        self._port.write(self.transactions.ask(request, sent_s))
-        answered_s = sent_s + 8 * char_s + self._response_timeout_s
-        first_s = answered_s + _LEAST_ANSWER * char_s
+        answered_s = sent_s + _REQUEST_LENGTH * char_s + self._response_timeout_s
         whole_s = answered_s + 1.5 * request.answer_length * char_s + _HOLE_S
+        frame = self.transactions.ask(request, sent_s, whole_s)
+        try:
+            self._port.write(frame)
+            verdict = self._hear(answered_s + _LEAST_ANSWER * char_s, whole_s)
+        finally:
+            # Also when the port is lost: the answer may still come once it is back.
+            self.transactions.give_up(time.monotonic())
+            self._free_at_s = time.monotonic() + self._gap_s
+        self.span_utc_s = (sent_utc_s, self._clock.now_utc_s())
+        return verdict
+
+    def _hear(self, first_s: float, whole_s: float) -> Verdict | None:
+        """The verdict; None if nothing began by `first_s` or nothing was whole by `whole_s`."""
         deadline_s = first_s
         while True:
             data = self._port.read(self.transactions.missing(), deadline_s)
             now_s = time.monotonic()
             verdict = self.transactions.receive(data, now_s) if data else None
             if verdict is not None or not data or now_s >= whole_s:
-                break
+                return verdict
             deadline_s = whole_s
-        if verdict is None:
-            self.transactions.give_up(now_s)
-        self.span_utc_s = (sent_utc_s, self._clock.now_utc_s())
-        self._free_at_s = now_s + self._gap_s
-        return verdict
 
     def _await_silence(self, request: ReadRequest) -> None:
         """Listen until the line is silent, the unit is rested and owes nothing else."""
@@ -120,7 +127,7 @@ class UnitExchange:
             f"(function {request.function}) within {self._response_timeout_s * 1000:.0f} ms, "
             f"asked {attempts} times, "
         )
-        if not rejected:
+        if not rejected and not self.transactions.begun:
             return MeterSilent(
                 what + "got nothing; check wiring, unit number, baud rate and parity"
             )

@@ -100,6 +100,7 @@ class UnitTransactions:
         self._slowest_s = 0.0
         self._asked: ReadRequest | None = None
         self._asked_at_s = 0.0
+        self._deadline_s = 0.0
         self._owed: list[tuple[ReadRequest, float]] = []
         """Requests whose answer is outstanding, with the instant from which on it is late."""
         self._buffer = bytearray()
@@ -129,12 +130,16 @@ class UnitTransactions:
                 self.rejected["late"] += 1
         self._trim()
 
-    def ask(self, request: ReadRequest, now_s: float) -> bytes:
-        """The bytes to send at `now_s`; whatever came before them is no answer to them."""
+    def ask(self, request: ReadRequest, now_s: float, deadline_s: float) -> bytes:
+        """The bytes to send at `now_s`; whatever came before them is no answer to them.
+
+        An answer that comes after `deadline_s` is late.
+        """
         self._classify(len(self._buffer))
         self._forget(now_s)
         self._asked = request
         self._asked_at_s = now_s
+        self._deadline_s = deadline_s
         return request.frame
 
     def receive(self, data: bytes, now_s: float) -> Verdict | None:
@@ -155,7 +160,8 @@ class UnitTransactions:
         self._slowest_s = max(self._slowest_s, now_s - self._asked_at_s)
         self._asked = None
         # A repeated request is answered twice if the first answer was only late: one is still owed.
-        self._owed = [(owed, now_s if owed == request else late) for owed, late in self._owed]
+        still_s = max(now_s, self._deadline_s)
+        self._owed = [(owed, still_s if owed == request else late) for owed, late in self._owed]
         return Refused(frame[2]) if frame[1] & 0x80 else Answered(frame[3:-2])
 
     def missing(self) -> int:
@@ -185,11 +191,25 @@ class UnitTransactions:
         return _EXCEPTION_LENGTH - begun
 
     def give_up(self, now_s: float) -> None:
-        """The deadline of what was asked is over: from now on its answer is late."""
-        if self._asked is not None:
-            self._owed.append((self._asked, now_s))
-            self._asked = None
-        self._classify(len(self._buffer))
+        """Nothing acceptable came in time: from the deadline on the answer is late.
+
+        An answer that has begun is kept, so that its rest settles what is owed.
+        """
+        request, self._asked = self._asked, None
+        if request is None:
+            return
+        self._owed.append((request, max(now_s, self._deadline_s)))
+        begun = [
+            at
+            for head, length in self._heads(request)
+            if (at := self._buffer.rfind(head)) >= 0 and len(self._buffer) < at + length
+        ]
+        self._classify(min(begun, default=len(self._buffer)))
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of an answer waits for its rest."""
+        return bool(self._buffer)
 
     # --- the search -------------------------------------------------------------------------
 

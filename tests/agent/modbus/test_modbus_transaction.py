@@ -1,6 +1,6 @@
 """Which bytes a Modbus transaction takes for its answer."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.modbus.transaction import Answered, ReadRequest, Refused, UnitTransactions
@@ -18,7 +18,7 @@ def answer(request: ReadRequest, fill: int = 0x55) -> bytes:
 
 def asked(request: ReadRequest) -> UnitTransactions:
     transactions = UnitTransactions(request.unit)
-    transactions.ask(request, 0.0)
+    transactions.ask(request, 0.0, 0.3)
     return transactions
 
 
@@ -116,9 +116,9 @@ def test_half_an_owed_answer_settles_nothing_and_the_whole_one_does() -> None:
 def test_a_repeated_question_that_is_answered_once_leaves_one_answer_owed() -> None:
     transactions = asked(VOLTAGE)
     transactions.give_up(1.0)
-    transactions.ask(VOLTAGE, 1.0)
+    transactions.ask(VOLTAGE, 1.0, 1.3)
     assert isinstance(transactions.receive(answer(VOLTAGE), 1.1), Answered)
-    assert transactions.clear_at_s(ENERGY) == 1.1 + 0.6
+    assert transactions.clear_at_s(ENERGY) == 1.3 + 0.6
     transactions.overhear(answer(VOLTAGE), 1.2)
     assert transactions.clear_at_s(ENERGY) == float("-inf")
 
@@ -127,3 +127,54 @@ def test_the_late_window_grows_with_the_slowest_answer() -> None:
     transactions = asked(VOLTAGE)
     transactions.receive(answer(VOLTAGE), 0.9)
     assert transactions.late_window_s == 1.8
+
+
+def test_an_answer_that_had_begun_before_its_deadline_settles_with_its_rest() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.receive(answer(VOLTAGE)[:6], 0.29)
+    transactions.give_up(0.3)
+    assert transactions.begun
+    transactions.overhear(answer(VOLTAGE)[6:], 0.31)
+    assert transactions.clear_at_s(ENERGY) == float("-inf")
+
+
+def registers_of(request: ReadRequest) -> bytes:
+    return request.address.to_bytes(2) * request.count
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 72, 74]), st.floats(0.0, 0.85), st.booleans()), max_size=12
+    )
+)
+def test_no_sequence_of_late_and_lost_answers_yields_another_requests_value(
+    steps: list[tuple[int, float, bool]],
+) -> None:
+    timeout_s = 0.3
+    transactions = UnitTransactions(7)
+    coming: list[tuple[float, bytes]] = []
+    now_s = newest_s = 0.0
+    for address, delay_s, lost in steps:
+        request = ReadRequest(7, 4, address, 2)
+        while coming and coming[0][0] <= max(now_s, transactions.clear_at_s(request)):
+            at_s, frame = coming.pop(0)
+            now_s = max(now_s, at_s)
+            transactions.overhear(frame, now_s)
+        now_s = max(now_s, transactions.clear_at_s(request))
+        deadline_s = now_s + timeout_s
+        transactions.ask(request, now_s, deadline_s)
+        if not lost:
+            newest_s = max(newest_s, now_s + delay_s)
+            data = registers_of(request)
+            coming.append((newest_s, sealed(bytes([7, 4, len(data)]) + data)))
+        verdict = None
+        while verdict is None and coming and coming[0][0] <= deadline_s:
+            at_s, frame = coming.pop(0)
+            now_s = max(now_s, at_s)
+            verdict = transactions.receive(frame, now_s)
+        if verdict is None:
+            now_s = deadline_s
+            transactions.give_up(now_s)
+        else:
+            assert verdict == Answered(registers_of(request))
