@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         config = load_config(chosen.config)
         return int(chosen.command(config, chosen))
@@ -52,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "3 no agent is running (status).",
     )
     parser.add_argument(
-        "--config", type=Path, default=_DEFAULT_CONFIG, metavar="FILE",
+        "--config",
+        type=Path,
+        default=_DEFAULT_CONFIG,
+        metavar="FILE",
         help=f"the configuration (default {_DEFAULT_CONFIG})",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -61,13 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     read = _add(commands, "read", _read, "read one meter now and print what it shows")
     read.add_argument("meter", metavar="METER", help="the id of a [[meter]]")
     read.add_argument(
-        "--hours", type=int, default=1, metavar="N",
+        "--hours",
+        type=int,
+        default=1,
+        metavar="N",
         help="rows of the load profile, if the meter keeps one (default 1 hour)",
     )
     scan = _add(commands, "scan", _scan, "say which addresses answer on a line")
     scan.add_argument("line", metavar="LINE", help="the name of a [[line]]")
     scan.add_argument(
-        "--addresses", type=_address_range, default=range(1, 33), metavar="FIRST-LAST",
+        "--addresses",
+        type=_address_range,
+        default=range(1, 33),
+        metavar="FIRST-LAST",
         help="units, or on a DLMS line physical addresses (default 1-32)",
     )
     scan.add_argument(
@@ -274,20 +281,28 @@ def _answering(
                 MeterConfig("scan", line.name, model, unit=address)
                 if line.protocol == "modbus"
                 else MeterConfig(
-                    "scan", line.name, model,
-                    server_address=f"1/{address}", password_file=password_file,
+                    "scan",
+                    line.name,
+                    model,
+                    server_address=f"1/{address}",
+                    password_file=password_file,
                 )
             )
             answer: dict[str, Any] = {"address": meter.server_address or address}
             try:
-                answer["serial"] = build_driver(config, line, meter, port, clock_of(config)).sample().serial
+                answer["serial"] = (
+                    build_driver(config, line, meter, port, clock_of(config)).sample().serial
+                )
             except MeterSilent:
                 continue
             except ReadError as error:
                 answer["error"] = str(error)
             found.append(answer)
             if not chosen.json:
-                print(f"{answer['address']}: {answer.get('serial') or answer.get('error')}", flush=True)
+                print(
+                    f"{answer['address']}: {answer.get('serial') or answer.get('error')}",
+                    flush=True,
+                )
     finally:
         port.close()
     return found

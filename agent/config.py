@@ -119,7 +119,9 @@ def load_config(path: Path) -> AgentConfig:
             f"{path}: cannot be read ({error.strerror}); give the right file with --config"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, {error}; save the file as UTF-8") from error
+        raise ConfigError(
+            f"{path}: expected UTF-8 text, {error}; save the file as UTF-8"
+        ) from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -190,7 +192,10 @@ class _Document:
     def _refuse_duplicates(self, config: AgentConfig) -> None:
         if len(config.meters) > MOST_METERS:
             raise self.error(
-                "meter", MOST_METERS, None, f"one agent reads at most {MOST_METERS} meters",
+                "meter",
+                MOST_METERS,
+                None,
+                f"one agent reads at most {MOST_METERS} meters",
                 "spread them over more agents",
             )
         self._refuse_twice("line", "name", [line.name for line in config.lines])
@@ -212,7 +217,10 @@ class _Document:
                 first = self.lines.get((table, seen[value], key), "?")
                 shown = value[1] if isinstance(value, tuple) else value
                 raise self.error(
-                    table, index, key, f"{shown!r} is already used in line {first} of the file",
+                    table,
+                    index,
+                    key,
+                    f"{shown!r} is already used in line {first} of the file",
                     "give each its own",
                 )
             seen[value] = index
@@ -252,7 +260,8 @@ class _Table:
         value = self._value(key, int, "a whole number")
         if isinstance(value, bool) or not lowest <= value <= highest:
             raise self.error(
-                key, f"expected a whole number from {lowest} to {highest}, came {value!r}",
+                key,
+                f"expected a whole number from {lowest} to {highest}, came {value!r}",
                 "correct it",
             )
         return int(value)
@@ -265,7 +274,8 @@ class _Table:
         self._taken.add(key)
         if value not in choices or isinstance(value, bool):
             raise self.error(
-                key, f"expected one of {', '.join(map(repr, choices))}, came {value!r}",
+                key,
+                f"expected one of {', '.join(map(repr, choices))}, came {value!r}",
                 "choose one of them",
             )
         return value
@@ -281,7 +291,8 @@ class _Table:
         for key in self._values:
             if key not in self._taken:
                 raise self.error(
-                    key, "is no key of this table",
+                    key,
+                    "is no key of this table",
                     f"remove it or correct its spelling (known: {', '.join(sorted(self._taken))})",
                 )
 
@@ -335,7 +346,8 @@ def _meter(table: _Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
     line_name = table.text("line")
     if line_name not in lines:
         raise table.error(
-            "line", f"{line_name!r} is no [[line]] (there are: {', '.join(sorted(lines))})",
+            "line",
+            f"{line_name!r} is no [[line]] (there are: {', '.join(sorted(lines))})",
             "name one of them or add the line",
         )
     model = table.text("model")
@@ -352,9 +364,7 @@ def _modbus_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterC
 def _dlms_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterConfig:
     address = table.matching("server_address", _SERVER_ADDRESS, 'an address such as "1/17"')
     password_file = table.optional_path("password_file")
-    return MeterConfig(
-        meter_id, line, model, server_address=address, password_file=password_file
-    )
+    return MeterConfig(meter_id, line, model, server_address=address, password_file=password_file)
 
 
 _ADDRESSES: dict[str, Callable[[_Table, str, str, str], MeterConfig]] = {

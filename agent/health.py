@@ -102,7 +102,7 @@ def serve_metrics(port: int, counters: Counters) -> ThreadingHTTPServer:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
+        def do_GET(self) -> None:
             if self.path != "/metrics":
                 self.send_error(404)
                 return

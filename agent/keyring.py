@@ -65,7 +65,7 @@ class Keyring:
         return self._keyset.version if self._keyset is not None else 0
 
     def load(self, keyset_file: Path) -> None:
-        """Take the newer of the kept keyset and `keyset_file`; raises KeyringError if neither is good."""
+        """Take the newer of the kept keyset and `keyset_file`; raises KeyringError if none is good."""
         problems = []
         for path in (self._kept_file, keyset_file):
             try:
@@ -78,7 +78,7 @@ class Keyring:
             raise KeyringError("no usable keyset: " + "; ".join(problems))
 
     def accept(self, data: bytes) -> bool:
-        """Take a keyset that came over the network; True if it is newer. Raises ValueError if bad."""
+        """Take a keyset from the network; True if it is newer. Raises ValueError if it is bad."""
         if not self._take(data):
             return False
         replace_file(self._kept_file, data, durable=True)
@@ -112,7 +112,9 @@ def read_hex_key(path: Path, *, secret: bool) -> bytes:
         text = path.read_text(encoding="ascii").strip()
         key = bytes.fromhex(text)
     except OSError as error:
-        raise KeyringError(f"{path}: cannot be read ({error.strerror}); copy the file there") from error
+        raise KeyringError(
+            f"{path}: cannot be read ({error.strerror}); copy the file there"
+        ) from error
     except ValueError as error:
         raise KeyringError(f"{path}: expected {_KEY_BYTES} bytes as hex digits; {error}") from error
     if len(key) != _KEY_BYTES:

@@ -73,13 +73,14 @@ class Cutter:
     ) -> Iterator[CutBatch]:
         roster, position = _roster(piece, epochs)
         with_roster = roster.hash not in self._sent_rosters
-        block_rows = [
-            (row.end_utc_s, position[row.epoch_id], row.values) for row in piece.rows
-        ]
+        block_rows = [(row.end_utc_s, position[row.epoch_id], row.values) for row in piece.rows]
         try:
             block = encode_block(
-                SCHEMAS[piece.schema_id], roster, block_rows,
-                interval_s=self._interval_s, with_roster=with_roster,
+                SCHEMAS[piece.schema_id],
+                roster,
+                block_rows,
+                interval_s=self._interval_s,
+                with_roster=with_roster,
             )
             too_large = len(block) + _ENVELOPE_BYTES > MOST_BYTES
         except BlockTooLarge:
@@ -99,16 +100,22 @@ class Cutter:
 
         signer = self._keyring.signer
         header = BatchHeader(
-            alg=signer.alg, content=BLOCK, kid=signer.kid, tenant=self._tenant,
-            stream=self._head.stream, boot=self._boot, seq=self._head.next_seq,
-            prev=self._head.hash, epoch_kid=key.kid, suite=key.suite, schema_id=piece.schema_id,
+            alg=signer.alg,
+            content=BLOCK,
+            kid=signer.kid,
+            tenant=self._tenant,
+            stream=self._head.stream,
+            boot=self._boot,
+            seq=self._head.next_seq,
+            prev=self._head.hash,
+            epoch_kid=key.kid,
+            suite=key.suite,
+            schema_id=piece.schema_id,
         )
         sealed = seal(header, block, epoch_public=key.public, signer=signer)
         self._head = StreamHead(self._head.stream, self._head.next_seq + 1, chain_hash(sealed))
         ends = [row.end_utc_s for row in piece.rows]
-        return CutBatch(
-            self._head, piece.schema_id, min(ends), max(ends), sealed, piece.rows
-        )
+        return CutBatch(self._head, piece.schema_id, min(ends), max(ends), sealed, piece.rows)
 
 
 def _pieces(

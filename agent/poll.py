@@ -65,6 +65,7 @@ class LineThread(threading.Thread):
         meters: Sequence[SampledMeter | ProfileMeter],
         *,
         open_port: Callable[[], None],
+        close_port: Callable[[], None],
         clock: Clock,
         interval_s: int,
         sample_s: int,
@@ -79,6 +80,7 @@ class LineThread(threading.Thread):
         self._sampled = [turn for turn in self._turns if isinstance(turn.meter, SampledMeter)]
         self._kept = [turn for turn in self._turns if isinstance(turn.meter, ProfileMeter)]
         self._open_port = open_port
+        self._close_port = close_port
         self._clock = clock
         self._interval_s = interval_s
         self._sample_s = sample_s
@@ -113,6 +115,12 @@ class LineThread(threading.Thread):
     # --- the thread
 
     def run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._close_port()
+
+    def _serve(self) -> None:
         pause_s = _REOPEN_S[0]
         while not self._stop_event.is_set():
             try:

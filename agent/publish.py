@@ -241,14 +241,16 @@ class Publisher:
         longest_s = min(_RECONNECT_S[1], _RECONNECT_S[0] * 2 ** min(self._attempts, 16))
         self._attempts += 1
         delay_s = random.uniform(0.2, 1.0) * longest_s
-        # paho accepts floats although its annotation says int; both ends equal fixes the delay.
-        client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]
+        # Both ends equal: paho then waits exactly this long.
+        client.reconnect_delay_set(delay_s, delay_s)
 
     def _on_connect(
         self, client: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any
     ) -> None:
         if reason.is_failure:
-            self._faults.report("broker", f"refused the connection: {reason}; check the certificate")
+            self._faults.report(
+                "broker", f"refused the connection: {reason}; check the certificate"
+            )
             self._draw_reconnect_delay(client)
             return
         self._attempts = 0
@@ -284,9 +286,7 @@ class Publisher:
             self._faults.report("broker", f"connection lost: {reason}; tried again")
             self._draw_reconnect_delay(client)
 
-    def _on_publish(
-        self, _c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any
-    ) -> None:
+    def _on_publish(self, _c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
         self._acknowledged.append(mid)
         if reason.is_failure:
             self._counters.add("puback_refused_total")
@@ -297,7 +297,7 @@ class Publisher:
 
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         try:
-            self._believe(message.payload)
+            self._believe(bytes(message.payload))
         except ValueError as error:
             self._counters.add("receipts_refused_total")
             self._faults.report("down", f"a message from central was refused: {error}")
@@ -344,6 +344,6 @@ def tls_context(broker: BrokerConfig) -> ssl.SSLContext:
 
 
 def _expiring(packet: int, name: str, seconds: int) -> Properties:
-    properties = Properties(packet)
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
     setattr(properties, name, seconds)
     return properties

@@ -211,9 +211,7 @@ def _channels(rows: Iterable[ProfileRow]) -> int:
     """Which of the schema's channels the rows have."""
     mask = 0
     for row in rows:
-        values = (
-            row.import_wh, row.export_wh, row.import_varh, row.voltage_dv, row.current_ca
-        )
+        values = (row.import_wh, row.export_wh, row.import_varh, row.voltage_dv, row.current_ca)
         mask |= sum(1 << bit for bit, value in enumerate(values) if value is not None)
     return mask | _FLAGS_BIT if mask else 0
 

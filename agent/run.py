@@ -121,7 +121,9 @@ class Agent:
             self._publisher.start()
             _log.info(
                 "%s reads %d meters on %d lines",
-                self._config.common_name, len(self._config.meters), len(self._lines),
+                self._config.common_name,
+                len(self._config.meters),
+                len(self._lines),
             )
             while not self._stop_event.is_set():
                 self._wake.wait(_WAKE_S)
@@ -193,6 +195,7 @@ class Agent:
                         line.name,
                         meters,
                         open_port=port.open,
+                        close_port=port.close,
                         clock=self._clock,
                         interval_s=self._config.interval_s,
                         sample_s=self._config.sample_s,

@@ -78,7 +78,9 @@ class Store:
         try:
             self._db = _open(path, quota_mib)
         except sqlite3.DatabaseError as error:
-            raise StoreDamaged(f"{path}: {error}; it is put aside and a new one is begun") from error
+            raise StoreDamaged(
+                f"{path}: {error}; it is put aside and a new one is begun"
+            ) from error
         self._meters: dict[str, int] = {}
         self._epochs: dict[int, MeterEpoch] = {}
         self._epoch_ids: dict[tuple[str, str, int], int] = {}
@@ -164,7 +166,7 @@ class Store:
         ]
 
     def oldest_uncut(self) -> int | None:
-        """The oldest interval end that no batch holds, None if all are cut. Reads the whole table."""
+        """The oldest interval end that no batch holds, None if all are cut; scans the table."""
         (oldest,) = self._db.execute(
             "SELECT min(end_utc_s) FROM interval WHERE batch = ?", (UNCUT,)
         ).fetchone()
@@ -201,7 +203,7 @@ class Store:
         for meter, (end, epoch, packed) in last.items():
             values = self._values(end, meter, epoch, packed)
             if not values[-1] & Quality.NO_DATA:
-                recalled[names[meter]].last_true = (end, values)
+                recalled[names[meter]].last_true = (end, tuple(values))
         for meter, (epoch, _) in present.items():
             recalled[names[meter]].serial = self._epochs[epoch].serial
             recalled[names[meter]].channels = self._epochs[epoch].channels
@@ -232,8 +234,14 @@ class Store:
         self._db.execute(
             "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)",
             (
-                number, batch.head.stream, batch.head.next_seq - 1, batch.schema_id,
-                batch.first_end_utc_s, batch.last_end_utc_s, batch.head.hash, batch.sealed,
+                number,
+                batch.head.stream,
+                batch.head.next_seq - 1,
+                batch.schema_id,
+                batch.first_end_utc_s,
+                batch.last_end_utc_s,
+                batch.head.hash,
+                batch.sealed,
             ),
         )
         return int(number)
@@ -277,7 +285,7 @@ class Store:
         return tuple(row) if row else None
 
     def unreceipted(self, *, outside: bytes | None = None) -> list[tuple[int, int, int]]:
-        """(number, first end, last end) without receipt, of other streams than `outside` if given."""
+        """(number, first end, last end) without receipt, not of the stream `outside`."""
         return self._db.execute(
             "SELECT id, first_end_utc_s, last_end_utc_s FROM batch "
             "WHERE sealed IS NOT NULL AND stream IS NOT ? ORDER BY id",
@@ -324,8 +332,7 @@ class Store:
         with self.transaction():
             if oldest is None:
                 return self._db.execute(
-                    "DELETE FROM interval WHERE end_utc_s <= "
-                    "(SELECT min(end_utc_s) FROM interval)"
+                    "DELETE FROM interval WHERE end_utc_s <= (SELECT min(end_utc_s) FROM interval)"
                 ).rowcount
             self.forget_batch(oldest[0])
             return self._db.execute(

@@ -57,8 +57,7 @@ def read_identity(path: Path, common_name: str) -> StreamHead | None:
         if isinstance(error, IdentityDamaged):
             raise
         raise IdentityDamaged(
-            f"{path}: expected device, stream, next and head, came {error!r}; "
-            "a new stream is begun"
+            f"{path}: expected device, stream, next and head, came {error!r}; a new stream is begun"
         ) from error
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from agent.health import Counters, Faults
 from agent.keyring import Keyring, NoEpochKey
 from agent.outbox import Cutter
-from agent.store.database import UNCUT, Recalled, Store, StoredRow, StoreFull
+from agent.store.database import UNCUT, Recalled, StoredRow, StoreFull
 from agent.store.identity import StreamHead, write_identity
 from agent.store.opening import IDENTITY_FILE, open_store
 from agent.store.rows import EdgeRows, MeterRows
@@ -163,7 +163,7 @@ class Writer(threading.Thread):
         try:
             while self._serve():
                 pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the main thread ends the agent with it)
             self.failure = error
             _log.exception("the writer ended; the agent stops so that it is started afresh")
         finally:
@@ -175,9 +175,7 @@ class Writer(threading.Thread):
         self._store, head = open_store(
             settings.data_dir, settings.common_name, settings.quota_mib, self._faults
         )
-        self._cutter = Cutter(
-            self._keyring, settings.tenant, settings.interval_s, self._boot, head
-        )
+        self._cutter = Cutter(self._keyring, settings.tenant, settings.interval_s, self._boot, head)
         since = int(self._clock.now_utc_s()) - settings.recall_days * 86_400
         self._recalled = self._store.recall(since)
         self._uncut_since = self._store.oldest_uncut()
@@ -423,7 +421,10 @@ class Writer(threading.Thread):
     def _look(self) -> None:
         head = self._cutter.head
         self.view = OutboxView(
-            head.stream, head.next_seq - 1, head.hash,
-            self._store.receipted_upto(head.stream), self._store.outbox_depth(),
+            head.stream,
+            head.next_seq - 1,
+            head.hash,
+            self._store.receipted_upto(head.stream),
+            self._store.outbox_depth(),
         )
         self._changed()

@@ -59,7 +59,8 @@ class Broker:
     def start(self) -> None:
         self._process = subprocess.Popen(
             ["mosquitto", "-c", str(self.folder / "mosquitto.conf")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until_s = time.monotonic() + 10
         while True:
@@ -78,8 +79,11 @@ class Broker:
 
     def config(self, name: str) -> BrokerConfig:
         return BrokerConfig(
-            "127.0.0.1", self.port, self.folder / "ca.crt",
-            self.folder / f"{name}.crt", self.folder / f"{name}.key",
+            "127.0.0.1",
+            self.port,
+            self.folder / "ca.crt",
+            self.folder / f"{name}.crt",
+            self.folder / f"{name}.key",
         )
 
 

@@ -68,9 +68,8 @@ def test_a_silence_longer_than_an_interval_is_reported_missing_exactly_once() ->
     meter.read()
     assert meter.expire(T0 + S + 5) == []
     early = rows_of(meter.expire(T0 + 2 * S + 20))
-    assert early == {T0 + S: early[T0 + S], T0 + 2 * S: early[T0 + 2 * S]} and all(
-        values[-1] == Quality.NO_DATA for values in early.values()
-    )
+    assert list(early) == [T0 + S, T0 + 2 * S]
+    assert all(values[-1] == Quality.NO_DATA for values in early.values())
     assert list(rows_of(meter.read())) == [T0 + 3 * S]
     (closed,) = rows_of(meter.read()).items()
     assert closed[0] == T0 + 4 * S

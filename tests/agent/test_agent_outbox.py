@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from agent_bench import (
-    S,
     T0,
     Central,
+    S,
     SetClock,
     edge,
     epoch,
