@@ -17,7 +17,7 @@ from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
 
-TIMEOUT_S = 0.15
+TIMEOUT_S = 0.3
 VOLTAGE = ReadRequest(1, 4, 0, 2)
 ENERGY = ReadRequest(1, 4, 72, 2)
 EXPORT = ReadRequest(1, 4, 74, 2)
@@ -56,9 +56,9 @@ CASES: list[tuple[str, list[Fault], str]] = [
     ("half a frame", [faults.half], "-rr"),
     ("garbage", [faults.garbage], "-rr"),
     ("dead", [faults.dead], "-rr"),
-    ("late", [faults.late(0.25)], "-rr"),
-    ("late, then late again", [faults.late(0.25), faults.late(0.12)], "-rr"),
-    ("always late", [faults.late(0.25)] * 3, "---"),
+    ("late", [faults.late(0.45)], "-rr"),
+    ("late, then late again", [faults.late(0.45), faults.late(0.25)], "-rr"),
+    ("always late", [faults.late(0.45)] * 3, "---"),
     ("other function", [faults.other_function] * 2, "--r"),
     ("other unit", [faults.other_unit], "-rr"),
     ("other unit first", [faults.other_unit_first], "rrr"),
@@ -73,7 +73,7 @@ CASES: list[tuple[str, list[Fault], str]] = [
     ("5 ms per byte", [faults.trickle(0.005)] * 3, "rrr"),
     ("exceptions", [faults.exception(2), faults.exception(4)], "xxr"),
     ("gateway exception", [faults.exception(11)], "-rr"),
-    ("flood of zeros", [faults.flood(0.4)], "-rr"),
+    ("flood of zeros", [faults.flood(0.6)], "-rr"),
 ]
 
 
@@ -94,7 +94,7 @@ def test_a_single_bad_answer_is_asked_for_again(tmp_path: Path) -> None:
 
 def test_the_answer_of_a_repeated_question_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
     # Both attempts are answered, the first one late: the second answer is still to come.
-    script = [faults.late(0.2), faults.late(0.1)]
+    script = [faults.late(0.4), faults.late(0.2)]
     letters, _ = outcomes(tmp_path, script, [VOLTAGE, ENERGY, EXPORT], attempts=2)
     assert letters == "rrr"
 
