@@ -78,9 +78,8 @@ def test_an_edge_lies_between_the_samples_around_it_unless_the_counter_fell(
 
 def test_numpy_closes_the_same_intervals() -> None:
     samples = make_samples(3000)
-    feed = [
-        array("q", part.tobytes()) for part in (samples.at_utc_ms, samples.registers, samples.gauges)
-    ]
+    parts = (samples.at_utc_ms, samples.registers, samples.gauges)
+    feed = [array("q", part.tobytes()) for part in parts]
     assert same(aggregate.Aggregator(3, 2).push_many(*feed), close_with_numpy(samples, INTERVAL_MS))
 
 
