@@ -122,7 +122,7 @@ def _recover(site: Installation, stop: threading.Event) -> None:
     said = ("", "")
     while not stop.wait(1.0):
         site.processes.check()
-        fleet = fleet_of(site.get("api/v1/devices")["devices"])
+        fleet = fleet_of(site.devices_seen())
         lines = _progress_lines(fleet, len(site.devices))
         for line, before in zip(lines, said, strict=True):
             if line != before:
@@ -147,5 +147,5 @@ def _live(site: Installation, options: argparse.Namespace, stop: threading.Event
     deadline_s = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
     while time.monotonic() < deadline_s and not stop.wait(1.0):
         site.processes.check()
-        for line in pace.follow(fleet_of(site.get("api/v1/devices")["devices"])):
+        for line in pace.follow(fleet_of(site.devices_seen())):
             _say(line)

@@ -186,6 +186,11 @@ class Installation:
         with urllib.request.urlopen(self.page + path, timeout=30) as answer:
             return json.load(answer)
 
+    def devices_seen(self) -> list[dict[str, Any]]:
+        """The agents as the collector sees them."""
+        devices: list[dict[str, Any]] = self.get("api/v1/devices")["devices"]
+        return devices
+
     def _broker_listens(self) -> bool:
         import socket
 

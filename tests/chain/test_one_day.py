@@ -1,0 +1,94 @@
+"""One day of a small town over real lines, a real broker and real sealing: central holds it all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from central.config import load_config
+from central.readings.query import Readings
+from hil.proof import Proof, prove
+from hil.site.installation import Installation
+from hil.site.passing import pass_until, recovered, settle, wait_for
+
+SPEED = 450.0
+QUARTER_S = 900
+DAY_S = 86_400
+
+
+@pytest.fixture(scope="module")
+def day(make_site) -> tuple[Installation, int, int]:
+    """The installation after its day, and the first and last end that central must hold."""
+    site: Installation = make_site()
+    start_utc_s = site.settings.start_utc_s
+    site.start_broker()
+    site.start_meters()
+    site.start_central()
+    site.start_agents()
+    wait_for(site, lambda: recovered(site), 90.0, "the recovery of two days")
+    site.set_speed(SPEED)
+    last_end_utc_s = (start_utc_s + DAY_S) // QUARTER_S * QUARTER_S
+    pass_until(site, last_end_utc_s + 60)
+    settle(site, last_end_utc_s)
+    first_end_utc_s = -(-(start_utc_s - site.settings.recover_days * DAY_S) // QUARTER_S)
+    return site, (first_end_utc_s + 1) * QUARTER_S, last_end_utc_s
+
+
+@pytest.fixture(scope="module")
+def proof(day: tuple[Installation, int, int]) -> Proof:
+    site, first_end_utc_s, last_end_utc_s = day
+    return prove(site, first_end_utc_s, last_end_utc_s, SPEED)
+
+
+def test_centrals_ledger_equals_the_meters_own(proof: Proof) -> None:
+    assert proof.wrong == []
+
+
+def test_both_kinds_of_meters_were_compared(
+    day: tuple[Installation, int, int], proof: Proof
+) -> None:
+    site, first_end_utc_s, last_end_utc_s = day
+    protocols = [meter.protocol for meter in site.town.meters]
+    assert len(site.devices) == 2
+    assert len(protocols) >= 30
+    ends = (last_end_utc_s - first_end_utc_s) // QUARTER_S + 1
+    assert proof.intervals == ends * protocols.count("dlms")
+    # Without a fault on the line, every interval of the day closes but the first, which began
+    # before the agent did.
+    assert proof.interpolated >= (DAY_S // QUARTER_S - 2) * protocols.count("modbus")
+
+
+def test_energies_of_intervals_sum_to_the_register_difference_to_the_wh(
+    day: tuple[Installation, int, int],
+) -> None:
+    site, first_end_utc_s, last_end_utc_s = day
+    readings = Readings(load_config(site.layout.central_config))
+    energies: dict[str, int] = {}
+    date = datetime.fromtimestamp(first_end_utc_s, UTC).date()
+    while date <= datetime.fromtimestamp(last_end_utc_s, UTC).date():
+        for row in readings.day_energy(date).to_pylist():
+            if first_end_utc_s < row["end_utc_s"] <= last_end_utc_s and row["import_wh"]:
+                energies[row["meter"]] = energies.get(row["meter"], 0) + row["import_wh"]
+        date += timedelta(days=1)
+    for meter in site.town.meters:
+        series = readings.meter_series(meter.id, first_end_utc_s, last_end_utc_s).to_pylist()
+        registers = [row["import_wh"] for row in series if row["import_wh"] is not None]
+        assert energies.get(meter.id, 0) == registers[-1] - registers[0], meter.id
+
+
+def test_only_grid_and_asset_master_data_is_there_before_a_meter_is_read(
+    day: tuple[Installation, int, int],
+) -> None:
+    site, *_ = day
+    assert sorted(path.name for path in site.layout.grid.iterdir()) == [
+        "assets.csv",
+        "chargers.csv",
+        "climate.csv",
+        "lines.geojson",
+        "meters.csv",
+        "plants.csv",
+        "service_points.csv",
+        "town.json",
+        "transformers.csv",
+    ]
