@@ -23,7 +23,7 @@ cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
 cdef class Aggregator:
     cdef int64_t interval_ms, last_ms, end_ms, weight_ms
     cdef int registers, gauges, samples
-    cdef bint known, held_known, partial
+    cdef bint known, held_known, partial, fell
     cdef int64_t last[MOST]
     cdef int64_t held[MOST]
     cdef int64_t sums[MOST]
@@ -108,6 +108,9 @@ cdef class Aggregator:
                 closed.append(self.close(at_ms, r))
         else:
             self.hold(self.last_ms, at_ms)
+            for i in range(self.registers):
+                if r[i] < self.last[i]:
+                    self.fell = True
         self.known = self.held_known = True
         self.last_ms = at_ms
         for i in range(self.registers):
@@ -123,6 +126,7 @@ cdef class Aggregator:
         self.end_ms = (floor_div(at_ms, self.interval_ms) + 1) * self.interval_ms
         self.weight_ms = 0
         self.samples = 0
+        self.fell = False
         for i in range(self.gauges):
             self.sums[i] = self.minima[i] = self.maxima[i] = 0
 
@@ -152,6 +156,8 @@ cdef class Aggregator:
         cdef int64_t since_ms = self.end_ms - self.last_ms, apart_ms = at_ms - self.last_ms
         cdef int64_t change, end_ms = self.end_ms
         cdef int i, flags = PARTIAL if self.partial else 0
+        if self.fell:
+            flags |= COUNTER_RESET
         cdef list edge = [], raw = []
         for i in range(self.registers):
             change = after[i] - self.last[i]

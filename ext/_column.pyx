@@ -17,6 +17,8 @@ cdef enum:
     ADAPTIVE = 8
     HEAD_DIFFERENCES = 16
     UNSIGNED_HEADS = 32
+    SPARSE_HEADS = 64
+    HEAD_FORMS = 3
 
 cdef uint64_t STEADY = <uint64_t>1 << 40
 
@@ -148,21 +150,28 @@ cdef uint64_t tails_bits(const uint64_t* mapped, const int32_t* lengths, size_t 
     return cost
 
 
-cdef bint map_heads(const int64_t* values, const int32_t* lengths, size_t runs, bint differences,
-                    uint64_t* out) noexcept nogil:
-    cdef size_t run, at = 0
-    cdef bint unsigned = True
+cdef size_t map_heads(const int64_t* values, const int32_t* lengths, size_t runs, int form,
+                      uint64_t* out, bint* unsigned) noexcept nogil:
+    """Residuals of the heads that are written in `form`; returns how many there are."""
+    cdef size_t run, at = 0, written = 0
     cdef uint64_t before = 0
+    unsigned[0] = True
     for run in range(runs):
-        out[run] = <uint64_t>values[at] - (before if differences else 0)
-        if <int64_t>out[run] < 0:
-            unsigned = False
+        if form != SPARSE_HEADS or values[at]:
+            out[written] = <uint64_t>values[at] - (before if form == HEAD_DIFFERENCES else 0)
+            if <int64_t>out[written] < 0:
+                unsigned[0] = False
+            written += 1
         before = <uint64_t>values[at]
         at += lengths[run]
-    if not unsigned:
-        for run in range(runs):
+    if not unsigned[0]:
+        for run in range(written):
             out[run] = zigzag(<int64_t>out[run])
-    return unsigned
+    return written
+
+
+cdef int head_form(int i) noexcept nogil:
+    return 0 if i == 0 else HEAD_DIFFERENCES if i == 1 else SPARSE_HEADS
 
 
 def encode(values, lengths):
@@ -196,18 +205,26 @@ def encode(values, lengths):
 cdef void write(const int64_t* v, const int32_t* n, size_t runs, uint64_t* mapped,
                 Bits* bits) noexcept nogil:
     cdef uint64_t cost, lowest = 0
-    cdef int order, mode = 0, best = -1, k
-    cdef bint unsigned, adaptive, differences
-    for differences in range(2):
-        unsigned = map_heads(v, n, runs, differences, mapped)
-        k = best_k(mapped, runs)
-        cost = run_bits(mapped, runs, k, False, NULL)
+    cdef size_t run, at = 0, count
+    cdef int order, mode = 0, best = -1, form, i
+    cdef bint unsigned, adaptive
+    for i in range(HEAD_FORMS):
+        form = head_form(i)
+        count = map_heads(v, n, runs, form, mapped, &unsigned)
+        cost = run_bits(mapped, count, best_k(mapped, count), False, NULL)
+        if form == SPARSE_HEADS:
+            cost += runs
         if best < 0 or cost < lowest:
             lowest = cost
-            best = (HEAD_DIFFERENCES if differences else 0) | (UNSIGNED_HEADS if unsigned else 0)
+            best = form | (UNSIGNED_HEADS if unsigned else 0)
     mode = best
-    map_heads(v, n, runs, mode & HEAD_DIFFERENCES, mapped)
-    run_bits(mapped, runs, best_k(mapped, runs), False, bits)
+    form = mode & (HEAD_DIFFERENCES | SPARSE_HEADS)
+    if form == SPARSE_HEADS:
+        for run in range(runs):
+            put(bits, v[at] != 0, 1)
+            at += n[run]
+    count = map_heads(v, n, runs, form, mapped, &unsigned)
+    run_bits(mapped, count, best_k(mapped, count), False, bits)
     best = -1
     for order in range(3):
         unsigned = map_tails(v, n, runs, order, mapped)
@@ -290,7 +307,7 @@ def decode(data, Py_ssize_t offset, lengths):
     if offset < 0 or offset >= d.shape[0]:
         raise ColumnDamaged("the data end where a column was expected")
     cdef int mode = d[offset]
-    if mode > 63 or (mode & 3) == 3:
+    if mode > 127 or (mode & 3) == 3 or (mode & 80) == 80:
         raise ColumnDamaged(f"column mode {mode} is not used")
     cdef array.array values = array.clone(array.array("q"), total, zero=False)
     if total == 0:
@@ -324,15 +341,27 @@ cdef bint read(Bits* bits, const int32_t* n, size_t runs, int mode, uint64_t* sc
     cdef size_t run, i, at = 0
     cdef uint64_t before = 0
     cdef int order = mode & 3
-    if not take_run(bits, runs, False, scratch):
+    cdef size_t count = runs, written = 0
+    cdef uint64_t there = 1
+    cdef size_t presence = bits.at
+    if mode & SPARSE_HEADS:
+        count = 0
+        for run in range(runs):
+            if not take(bits, 1, &there):
+                return False
+            count += there
+    if not take_run(bits, count, False, scratch):
         return False
     for run in range(runs):
-        if not mode & UNSIGNED_HEADS:
-            scratch[run] = <uint64_t>unzigzag(scratch[run])
-        if mode & HEAD_DIFFERENCES:
-            scratch[run] += before
-        before = scratch[run]
-        out[at] = before
+        if mode & SPARSE_HEADS:
+            there = (bits.data[(presence + run) >> 3] >> (7 - ((presence + run) & 7))) & 1
+        if there:
+            before = (before if mode & HEAD_DIFFERENCES else 0) + (
+                scratch[written] if mode & UNSIGNED_HEADS
+                else <uint64_t>unzigzag(scratch[written])
+            )
+            written += 1
+        out[at] = before if there else 0
         at += n[run]
     at = 0
     for run in range(runs):

@@ -69,6 +69,7 @@ class Aggregator:
                 closed = [self._close(at_utc_ms, tuple(registers))]
         else:
             self._hold(self._last_ms, at_utc_ms)
+            self._fell |= _any_fell(self._last, registers)
         self._last_ms = at_utc_ms
         self._last = tuple(registers)
         self._held = tuple(gauges)
@@ -111,6 +112,7 @@ class Aggregator:
         self._minima: list[int] = []
         self._maxima: list[int] = []
         self._samples = 0
+        self._fell = False
 
     def _hold(self, from_ms: int, to_ms: int) -> None:
         """Let the gauges of the last sample count from one instant to another."""
@@ -145,7 +147,7 @@ class Aggregator:
                 else a
                 for b, a in zip(self._last, after, strict=True)
             )
-        if any(a < b for b, a in zip(self._last, after, strict=True)):
+        if self._fell or _any_fell(self._last, after):
             flags |= COUNTER_RESET
         self._hold(self._last_ms, end_ms)
         if not self._weight_ms:
@@ -172,3 +174,7 @@ class Aggregator:
             return 0
         magnitude = (2 * abs(total) + self._weight_ms) // (2 * self._weight_ms)
         return magnitude if total >= 0 else -magnitude
+
+
+def _any_fell(before: Sequence[int], after: Sequence[int]) -> bool:
+    return any(a < b for b, a in zip(before, after, strict=True))

@@ -16,6 +16,8 @@ UNSIGNED_TAILS: Final = 4
 ADAPTIVE: Final = 8
 HEAD_DIFFERENCES: Final = 16
 UNSIGNED_HEADS: Final = 32
+SPARSE_HEADS: Final = 64
+"""A bit per run says whether its head is other than zero; only those heads are written."""
 
 
 class ColumnError(ValueError):

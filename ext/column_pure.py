@@ -6,7 +6,9 @@ each run's further values ("tails"). What is written is a residual: of a head,
 itself or its difference to the head before; of a tail, itself (order 0), its
 difference to the value before (order 1) or to the line through the two values
 before (order 2; the first tail of a run then has order 1). Residuals are taken
-modulo 2^64. Where none is negative they are written as they are, else zigzagged.
+modulo 2^64. In a column of sparse heads a bit per run says first which heads are not zero,
+and only those are written. Where no residual is negative they are written as they are,
+else zigzagged.
 
 Heads together, and each run's tails, begin with a 6-bit Rice parameter k; 63
 says that all residuals are zero and no bits follow. A residual is written as
@@ -28,6 +30,7 @@ from ext.column_form import (
     HEAD_DIFFERENCES,
     MOST_K,
     ORDER,
+    SPARSE_HEADS,
     UNSIGNED_HEADS,
     UNSIGNED_TAILS,
     ColumnDamaged,
@@ -45,15 +48,8 @@ def encode(values: array[int], lengths: array[int]) -> bytes:
     if not runs:
         return b"\x00"
     heads = [run[0] & _MASK for run in runs]
-    candidates = []
-    for differences in (0, HEAD_DIFFERENCES):
-        residuals = _head_residuals(heads, bool(differences))
-        mapped, unsigned = _mapped([residuals])
-        k = _best_k(mapped[0])
-        cost = len(_run_bits(mapped[0], k, adaptive=False))
-        candidates.append((cost, differences | (UNSIGNED_HEADS if unsigned else 0), k, mapped[0]))
-    _, mode, k, chosen = min(candidates, key=lambda candidate: candidate[0])
-    bits = _run_bits(chosen, k, adaptive=False)
+    written_heads = [_heads_bits(heads, form) for form in (0, HEAD_DIFFERENCES, SPARSE_HEADS)]
+    mode, bits = min(written_heads, key=lambda candidate: len(candidate[1]))
     tails = []
     for order in range(3):
         mapped, unsigned = _mapped([_tail_residuals(run, order) for run in runs if len(run) > 1])
@@ -76,14 +72,15 @@ def decode(data: bytes, offset: int, lengths: array[int]) -> tuple[array[int], i
     if not 0 <= offset < len(data):
         raise ColumnDamaged("the data end where a column was expected")
     mode = data[offset]
-    if mode > 63 or mode & ORDER == ORDER:
+    both = HEAD_DIFFERENCES | SPARSE_HEADS
+    if mode > 127 or mode & ORDER == ORDER or mode & both == both:
         raise ColumnDamaged(f"column mode {mode} is not used")
     if not lengths:
         if mode:
             raise ColumnDamaged(f"column mode {mode} for an empty column, expected 0")
         return array("q"), offset + 1
     reader = _Reader(data, offset + 1)
-    heads = _heads(reader.run(len(lengths), adaptive=False), mode)
+    heads = _read_heads(reader, len(lengths), mode)
     values: list[int] = []
     for head, length in zip(heads, lengths, strict=True):
         run = [head]
@@ -105,9 +102,19 @@ def _runs(values: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[in
         at += length
 
 
-def _head_residuals(heads: list[int], differences: bool) -> list[int]:
-    before = [0, *heads[:-1]] if differences else [0] * len(heads)
-    return [(head - b) & _MASK for head, b in zip(heads, before, strict=True)]
+def _heads_bits(heads: list[int], form: int) -> tuple[int, str]:
+    """The mode's bits for the heads, and the heads written in that form."""
+    bits = ""
+    residuals = heads
+    if form == HEAD_DIFFERENCES:
+        before = [0, *heads[:-1]]
+        residuals = [(head - b) & _MASK for head, b in zip(heads, before, strict=True)]
+    elif form == SPARSE_HEADS:
+        bits = "".join("1" if head else "0" for head in heads)
+        residuals = [head for head in heads if head]
+    (mapped,), unsigned = _mapped([residuals])
+    bits += _run_bits(mapped, _best_k(mapped), adaptive=False)
+    return form | (UNSIGNED_HEADS if unsigned else 0), bits
 
 
 def _tail_residuals(run: Sequence[int], order: int) -> list[int]:
@@ -195,11 +202,16 @@ def _run_bits(values: Sequence[int], k: int, *, adaptive: bool) -> str:
     return "".join(bits)
 
 
-def _heads(residuals: list[int], mode: int) -> list[int]:
+def _read_heads(reader: _Reader, runs: int, mode: int) -> list[int]:
+    there = [reader.take(1) if mode & SPARSE_HEADS else 1 for _ in range(runs)]
+    residuals = iter(reader.run(sum(there), adaptive=False))
     heads: list[int] = []
     before = 0
-    for residual in residuals:
-        head = residual if mode & UNSIGNED_HEADS else _unzigzag(residual)
+    for present in there:
+        head = 0
+        if present:
+            residual = next(residuals)
+            head = residual if mode & UNSIGNED_HEADS else _unzigzag(residual)
         if mode & HEAD_DIFFERENCES:
             head = (head + before) & _MASK
         before = head

@@ -48,6 +48,7 @@ MOST_INTERVALS: Final = 1024
 MOST_VALUES: Final = 8 * 1024 * 1024
 """Rows times channels; 64 MiB when decoded."""
 
+_MOST_VALUE: Final = 1 << 63
 _VERSION: Final = 1
 _CARRIES_ROSTER: Final = 1
 _ALL_METERS: Final = 2
@@ -180,6 +181,8 @@ def _check_rows(
         raise BlockTooLarge(f"{len(roster.entries)} meters, expected at most {MOST_METERS}")
     if len(ordered) * len(schema.channels) > MOST_VALUES:
         raise BlockTooLarge(f"{len(ordered)} rows of {len(schema.channels)} channels")
+    if not 0 < interval_s <= 0xFFFF:
+        raise BlockError(f"interval of {interval_s} s, expected 1 to 65535")
     before = (-1, -1)
     for end_utc_s, meter, values in ordered:
         if (meter, end_utc_s) == before:
@@ -191,6 +194,8 @@ def _check_rows(
             raise BlockError(f"end {end_utc_s} s is not on an edge of {interval_s} s")
         if len(values) != len(schema.channels):
             raise BlockError(f"{len(values)} values, schema {schema.id} has {len(schema.channels)}")
+        if not all(-_MOST_VALUE <= value < _MOST_VALUE for value in values):
+            raise BlockError(f"meter {meter}, ending {end_utc_s}: a value does not fit 64 bits")
 
 
 def _run_lengths(ordered: Sequence[BlockRow]) -> list[int]:
@@ -215,11 +220,22 @@ def _columns(schema: Schema, ordered: Sequence[BlockRow]) -> list[array[int]]:
         if channel.kind == "flags":
             continue
         fills = int(Quality.NO_DATA) if channel.kind == "register" else empty
-        for i in holes:
-            if columns[position][i] & fills:
-                same_run = i > 0 and ordered[i - 1][1] == ordered[i][1]
-                values[i] = values[i - 1] if same_run else 0
+        _fill(values, [i for i in holes if columns[position][i] & fills], ordered)
     return columns
+
+
+def _fill(values: array[int], holes: Sequence[int], ordered: Sequence[BlockRow]) -> None:
+    """Replace what means nothing by the next known value of its run, or the last one."""
+    unknown = set(holes)
+    for i in reversed(holes):
+        follows = i + 1 < len(ordered) and ordered[i + 1][1] == ordered[i][1]
+        if follows and i + 1 not in unknown:
+            values[i] = values[i + 1]
+            unknown.discard(i)
+    for i in holes:
+        if i in unknown:
+            follows = i > 0 and ordered[i - 1][1] == ordered[i][1]
+            values[i] = values[i - 1] if follows else 0
 
 
 def _bitmap(set_bits: Iterable[int], count: int) -> bytes:

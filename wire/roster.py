@@ -34,9 +34,13 @@ class Roster:
     @cached_property
     def encoded(self) -> bytes:
         """The roster's bytes: each string as shared beginning with the one above, and the rest."""
+        if len(self.entries) > MOST_METERS:
+            raise RosterDamaged(f"{len(self.entries)} meters, expected at most {MOST_METERS}")
         out = bytearray(varint(len(self.entries)))
         before = ("", "")
         for entry in self.entries:
+            if not 0 <= entry.channels < 1 << 63:
+                raise RosterDamaged(f"meter {entry.meter}: channel mask {entry.channels}")
             for text, above in zip((entry.meter, entry.serial), before, strict=True):
                 out += _after(text.encode(), above.encode())
             out += varint(entry.channels)
@@ -97,6 +101,8 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _after(text: bytes, above: bytes) -> bytes:
+    if len(text) > 255:
+        raise RosterDamaged(f"a name of {len(text)} bytes, expected at most 255")
     shared = 0
     while shared < min(len(text), len(above), 255) and text[shared] == above[shared]:
         shared += 1

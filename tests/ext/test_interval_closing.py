@@ -145,10 +145,6 @@ def test_a_fallen_register_is_flagged_and_never_interpolated(
     assert one.flags & Quality.COUNTER_RESET
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the flag looks only at the two samples around the edge; a fall inside is not told",
-)
 @KERNELS
 def test_a_register_that_falls_inside_an_interval_is_flagged_too(
     kernel: type[aggregate.Aggregator],
