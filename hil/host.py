@@ -8,6 +8,7 @@ can compare what was stored with what was shown.
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from hil.line.faults import Faulty, garbage, only
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
 from hil.meters.dlms import DlmsBus, DlmsMeter
@@ -43,7 +45,10 @@ def host(plan_file: Path) -> None:
             lines.append(
                 PtyLine(
                     Path(plan["lines"]) / f"{transformer}-{name}",
-                    _bus(protocol, on_line, shown, clock, reads),
+                    _garbled(
+                        _bus(protocol, on_line, shown, clock, reads),
+                        [meter for meter in on_line if meter.id in plan["garbled"]],
+                    ),
                     baud=BAUD[protocol],
                     paced=plan["paced"],
                 )
@@ -67,9 +72,25 @@ def _bus(
             clock,
             on_read=_note_reads(reads),
         )
-    return DlmsBus(
-        {m.address: DlmsMeter(shown[m.id], m.model) for m in meters}, clock
-    )
+    return DlmsBus({m.address: DlmsMeter(shown[m.id], m.model) for m in meters}, clock)
+
+
+def _garbled(bus: Responder, meters: list[Meter]) -> Responder:
+    """The bus with some meters that answer every request with garbage."""
+    for meter in meters:
+        concerns = _asks(meter)
+        bus = Faulty(bus, itertools.repeat(only(concerns, garbage)))
+    return bus
+
+
+def _asks(meter: Meter) -> Callable[[bytes], bool]:
+    """Whether a request is for this meter."""
+    if meter.protocol == "modbus":
+        return lambda request: request[0] == meter.unit
+    logical, physical = map(int, meter.address.split("/"))
+    # HDLC: flag and two format bytes, then the server's two-byte address (IEC 62056-46, 6.4.2.3).
+    address = bytes([logical << 1, physical << 1 | 1])
+    return lambda request: request[3:5] == address
 
 
 def _note_reads(reads: TextIO) -> Callable[[str, float, Registers], None]:

@@ -32,6 +32,11 @@ class Faulty:
         return next(self._faults, well)(data, answers)
 
 
+def only(concerns: Callable[[bytes], bool], fault: Fault) -> Fault:
+    """`fault` for the requests that it concerns, none for the others."""
+    return lambda request, answers: fault(request, answers) if concerns(request) else answers
+
+
 def well(request: bytes, answers: list[Answer]) -> list[Answer]:
     """No fault."""
     return answers

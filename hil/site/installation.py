@@ -49,6 +49,8 @@ class Settings:
     """Whether the lines take as long for a byte as their baud rate says."""
     meter_hosts: int = 2
     """How many processes share the simulated meters."""
+    garbled: tuple[str, ...] = ()
+    """Meters that answer every request with garbage."""
     api_port: int = 0
     """0 takes any free port; so for the broker."""
     broker_port: int = 0
@@ -165,6 +167,7 @@ class Installation:
             "lines": str(self.layout.lines),
             "reads": str(self.layout.reads),
             "paced": self.settings.paced,
+            "garbled": list(self.settings.garbled),
         }
 
     def start_agents(self) -> None:
@@ -174,6 +177,15 @@ class Installation:
     def start_agent(self, device: str) -> None:
         config = str(self.layout.agent_config(device))
         self.processes.start(f"agent-{device}", [*_module("agent.cli"), "run", "--config", config])
+
+    def kill_and_start(self, name: str) -> None:
+        """kill -9 the process and start it again as it was."""
+        self.processes.start(name, self.processes.kill(name).command)
+
+    def restart_broker(self) -> None:
+        """End the broker and start it again with what it has on disk."""
+        self.processes.stop("broker")
+        self.start_broker()
 
     def stop(self) -> None:
         """Stop everything that was started."""

@@ -11,6 +11,7 @@ import pytest
 
 from hil.site.installation import Installation, Settings
 from hil.site.town_choice import TownChoice
+from hil.town import Town
 
 START_UTC_S = 1_774_699_260
 """2026-03-28 12:01 UTC: the day that follows holds the change to summer time."""
@@ -25,6 +26,12 @@ TOWN = TownChoice(
 SETTINGS = Settings(start_utc_s=START_UTC_S, recover_days=RECOVER_DAYS)
 
 MakeSite = Callable[..., Installation]
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    """The small town, to choose meters from."""
+    return TOWN.load()
 
 
 @pytest.fixture(scope="module")
