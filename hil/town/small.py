@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from hil.town.tables import TownFileError
 
 if TYPE_CHECKING:
-    from hil.town.town import Meter, Town
+    from hil.town.town import Town
 
 
 def kept_meters(town: Town, transformers: Sequence[str], each: int) -> frozenset[str]:
     """Ids of the check meters and of `each` - 1 customers per transformer.
 
     Up to two plants, two chargers, one trade and one Modbus household of every
-    transformer come first; DLMS households fill up.
+    transformer come first; DLMS households fill up, and where they do not
+    suffice all others.
     """
     kept: set[str] = set()
     for transformer in transformers:
@@ -29,13 +30,8 @@ def kept_meters(town: Town, transformers: Sequence[str], each: int) -> frozenset
             first += [meter for meter in meters if meter.kind == kind][:count]
         homes = [meter for meter in meters if meter.kind == "household"]
         first += [meter for meter in homes if meter.protocol == "modbus"][:1]
-        chosen = _filled(first, [m for m in homes if m.protocol == "dlms"], each)
-        kept.update(meter.id for meter in chosen)
+        homes = [meter for meter in homes if meter.protocol == "dlms"]
+        # A dict keeps the order and takes each meter once.
+        chosen = list(dict.fromkeys(meter.id for meter in (*first, *homes, *meters)))
+        kept.update(chosen[:each])
     return frozenset(kept)
-
-
-def _filled(first: list[Meter], homes: list[Meter], each: int) -> list[Meter]:
-    chosen = first + homes[: each - len(first)]
-    if len(chosen) < each:
-        raise TownFileError(f"expected {each} meters, the transformer offers {len(chosen)} alike")
-    return chosen
