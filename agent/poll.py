@@ -91,6 +91,8 @@ class LineThread(threading.Thread):
         self._edge = self._newest_edge()
         self.finished_edge_utc_s = self._edge
         """The newest edge whose round is over and handed to the writer."""
+        self.round_s = 0.0
+        """Real time that the last round after an edge took, s."""
         self._bracketed = 0
         self._probe_free_s = 0.0
         self.open = False
@@ -170,6 +172,7 @@ class LineThread(threading.Thread):
     def _round(self, edge: int) -> None:
         """Everything that belongs to the edge that has just passed."""
         # A round that took several intervals left several ends to be read by range.
+        began_s = time.monotonic()
         passed = (edge - self._edge) // self._interval_s
         most = max(_LIVE_ENDS, 2 * passed)
         self._edge = edge
@@ -181,6 +184,7 @@ class LineThread(threading.Thread):
                 break
             self._read_gap(turn, rows, most)
             self._bracket_if_due(self._clock.real_s_until(edge + self._interval_s), rows)
+        self.round_s = time.monotonic() - began_s
         self._finish_edge(edge, rows)
 
     def _finish_edge(self, edge: int, rows: list[MeterRows]) -> None:

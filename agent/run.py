@@ -165,7 +165,12 @@ class Agent:
             },
             "last_end_utc_s": min((line.finished_edge_utc_s for line in self._lines), default=None),
             "lines": [
-                {"name": line.line, "open": line.open, "failing": line.failing}
+                {
+                    "name": line.line,
+                    "open": line.open,
+                    "failing": line.failing,
+                    "round_ms": round(line.round_s * 1000),
+                }
                 for line in self._lines
             ],
         }

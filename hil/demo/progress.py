@@ -20,6 +20,9 @@ class Fleet:
     last_end_utc_s: int | None
     """End of the newest interval that every concentrator has closed."""
 
+    slowest_round_s: float
+    """Longest real time that any line took after the last edge."""
+
     @property
     def recovered_share(self) -> float:
         """0..1; 0 while nothing is expected yet."""
@@ -31,10 +34,12 @@ def fleet_of(devices: list[dict[str, Any]]) -> Fleet:
     states = [device["state"] for device in devices if device["online"] and device["state"]]
     recoveries = [state["recovery"] for state in states]
     ends = [state.get("last_end_utc_s") for state in states]
+    lines = [line for state in states for line in state["lines"]]
     return Fleet(
         online=len(states),
         known=sum(recovery["known"] for recovery in recoveries),
         expected=sum(recovery["expected"] for recovery in recoveries),
         idle=all(state["outbox"] == 0 for state in states),
         last_end_utc_s=min(ends) if ends and None not in ends else None,
+        slowest_round_s=max((line["round_ms"] for line in lines), default=0) / 1000,
     )
