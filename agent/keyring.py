@@ -65,7 +65,7 @@ class Keyring:
         return self._keyset.version if self._keyset is not None else 0
 
     def load(self, keyset_file: Path) -> None:
-        """Take the newer of the kept keyset and `keyset_file`; raises KeyringError if none is good."""
+        """Take the newer of the kept keyset and `keyset_file`; raises KeyringError if none fits."""
         problems = []
         for path in (self._kept_file, keyset_file):
             try:
