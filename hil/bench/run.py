@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hil.bench.figure import Figure
+
+Part = Callable[[], Iterator[Figure]]
 
 
 def _chain() -> Iterator[Figure]:
@@ -22,23 +24,34 @@ def _chain() -> Iterator[Figure]:
     yield from agent_figures()
 
 
-PARTS: dict[str, Callable[[], Iterator[Figure]]] = {"chain": _chain}
+PARTS: Mapping[str, Part] = {"chain": _chain}
 
 
-def run_bench(part: str | None, json_file: Path | None) -> int:
-    """Measure `part` (None: all); 0: every figure keeps its limit, 1: one does not, 2: no such part."""
-    if part is not None and part not in PARTS:
-        print(f"bench: there is no part {part!r}; choose of: {', '.join(PARTS)}", file=sys.stderr)
+def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part] = PARTS) -> int:
+    """Measure `part` of `parts` (None: all); print a table and write JSON.
+
+    Returns 0: every figure keeps its limit, 1: one does not, 2: there is no
+    such part. If a part cannot be measured its error is raised, and the JSON
+    holds what was measured until then.
+    """
+    if part is not None and part not in parts:
+        print(f"bench: there is no part {part!r}; choose of: {', '.join(parts)}", file=sys.stderr)
         return 2
     figures: list[Figure] = []
     print(_row("figure", "value", "unit", "limit", "peer", ""))
-    for name in [part] if part else list(PARTS):
-        for figure in PARTS[name]():
-            figures.append(figure)
-            print(_line(figure), flush=True)
-    if json_file is not None:
-        json_file.write_text(json.dumps([_as_json(figure) for figure in figures], indent=1) + "\n")
-    return 0 if all(figure.keeps_limit for figure in figures) else 1
+    try:
+        for name in [part] if part else list(parts):
+            for figure in parts[name]():
+                figures.append(figure)
+                print(_line(figure), flush=True)
+    finally:
+        if json_file is not None:
+            text = json.dumps([_as_json(figure) for figure in figures], indent=1)
+            json_file.write_text(text + "\n")
+    missed = [figure.name for figure in figures if not figure.keeps_limit]
+    if missed:
+        print(f"bench: limit missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 def _as_json(figure: Figure) -> dict[str, str | float | None]:
@@ -53,10 +66,10 @@ def _as_json(figure: Figure) -> dict[str, str | float | None]:
 
 
 def _line(figure: Figure) -> str:
-    limit = ""
+    limit = "-"
     if figure.limit is not None:
         limit = ("<= " if figure.better == "lower" else ">= ") + _number(figure.limit)
-    peer = ""
+    peer = "-"
     if figure.peer is not None:
         measured = "not measured" if figure.peer_value is None else _number(figure.peer_value)
         peer = f"{figure.peer}: {measured}"
@@ -69,4 +82,4 @@ def _number(value: float) -> str:
 
 
 def _row(name: str, value: str, unit: str, limit: str, peer: str, verdict: str) -> str:
-    return f"{name:34} {value:>12} {unit:24} {limit:>10}  {peer:44} {verdict}".rstrip()
+    return f"{name:26} {value:>12} {unit:22} {limit:>9}  {peer:48} {verdict}".rstrip()
