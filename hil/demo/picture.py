@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 CHROMIUM = "/usr/bin/chromium"
@@ -25,10 +26,17 @@ class NoPicture(RuntimeError):
     """The picture cannot be taken on this machine."""
 
 
-def take_picture(page: str, file: Path, *, width: int = 1440, height: int = 900) -> None:
-    """Write a PNG of the page's address `page`; raises NoPicture without browser or driver.
+def take_picture(
+    page: str,
+    file: Path,
+    *,
+    select: Sequence[str] = (),
+    width: int = 1440,
+    height: int = 900,
+) -> None:
+    """Write a PNG of the page at the address `page`; raises NoPicture without browser or driver.
 
-    Waits until the page has no request under way and its map is drawn.
+    Waits until the map is drawn; opens the panels of the transformers in `select`.
     """
     try:
         from playwright.sync_api import sync_playwright
@@ -42,7 +50,16 @@ def take_picture(page: str, file: Path, *, width: int = 1440, height: int = 900)
         try:
             view = browser.new_page(viewport={"width": width, "height": height})
             view.goto(page, timeout=_PATIENCE_MS)
-            view.wait_for_selector("body[data-drawn]", state="attached", timeout=_PATIENCE_MS)
+            view.wait_for_selector("tr[data-id]", state="attached", timeout=_PATIENCE_MS)
+            if not select:
+                view.wait_for_selector("[data-drawn]", state="attached", timeout=_PATIENCE_MS)
+            for transformer in select:
+                drawn = view.locator("[data-drawn]").get_attribute("data-drawn")
+                view.click(f"tr[data-id={transformer}] button")
+                view.wait_for_selector("aside [data-part=now]", timeout=_PATIENCE_MS)
+                view.wait_for_function(
+                    "drawn => document.querySelector('[data-drawn]').dataset.drawn !== drawn", drawn
+                )
             view.screenshot(path=file)
         finally:
             browser.close()

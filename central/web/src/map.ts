@@ -69,6 +69,10 @@ export class TownMap {
     canvas.setAttribute("aria-label", words.map);
     canvas.setAttribute("aria-roledescription", "map");
     canvas.addEventListener("keydown", (event) => this.#key(event));
+    // Whoever waits for the picture (a test, a screenshot) can see when it is complete.
+    this.#map.on("idle", () => {
+      container.dataset["drawn"] = String(Number(container.dataset["drawn"] ?? 0) + 1);
+    });
     this.#map.on("mousemove", (event) => this.#pointer(event));
     this.#map.on("mouseout", () => this.events.hover(null, 0, 0));
     this.#map.on("click", (event) => this.events.select(this.#under(event)));
