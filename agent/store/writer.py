@@ -35,7 +35,9 @@ _log = logging.getLogger("loadscape.agent")
 
 GRACE_SHARE = 0.25
 """Share of an interval (in clock time) that an edge waits for the slowest line."""
-_GATHER_ROWS = 20_000
+_GATHER_ROWS = 4096
+"""Rows of older intervals that wait in memory to be cut; about 2 MiB with the cutting."""
+_CUT_ROWS = 20_000
 _QUEUE_ITEMS = 512
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
@@ -111,6 +113,7 @@ class Writer(threading.Thread):
         self._edges: dict[int, dict[str, list[MeterRows]]] = {}
         self._last_edge_utc_s = 0
         self._late: list[MeterRows] = []
+        self._late_rows = 0
         self._late_since_s = 0.0
         self._uncut_since: int | None = None
         self._new_stream_after_s = float("-inf")
@@ -190,7 +193,7 @@ class Writer(threading.Thread):
         going_on = True
         while item is not None:
             going_on = self._take(item)
-            if not going_on or len(self._late) > _GATHER_ROWS:
+            if not going_on or self._late_rows >= _GATHER_ROWS:
                 break
             try:
                 item = self._items.get_nowait()
@@ -227,6 +230,7 @@ class Writer(threading.Thread):
         if rows and not self._late:
             self._late_since_s = time.monotonic()
         self._late.extend(rows)
+        self._late_rows += sum(len(group.rows) for group in rows)
 
     # --- committing
 
@@ -248,9 +252,9 @@ class Writer(threading.Thread):
         if not self._late:
             return
         waited_s = time.monotonic() - self._late_since_s
-        rows = sum(len(group.rows) for group in self._late)
-        if everything or waited_s >= self._settings.gather_s or rows >= _GATHER_ROWS:
-            groups, self._late = self._late, []
+        full = self._late_rows >= _GATHER_ROWS
+        if everything or waited_s >= self._settings.gather_s or full:
+            groups, self._late, self._late_rows = self._late, [], 0
             self._commit(groups, cut=True)
 
     def _commit(self, groups: Sequence[MeterRows], *, cut: bool) -> None:
@@ -311,15 +315,17 @@ class Writer(threading.Thread):
 
     def _cut_leftovers(self) -> None:
         assert self._uncut_since is not None
-        rows = self._store.uncut(self._uncut_since, _GATHER_ROWS)
-        try:
-            self._recut(rows)
-        except NoEpochKey as error:
-            self._faults.report("keyset", str(error))
-            return
-        self._faults.over("keyset")
-        if len(rows) < _GATHER_ROWS:
-            self._uncut_since = None
+        while True:
+            rows = self._store.uncut(self._uncut_since, _CUT_ROWS)
+            try:
+                self._recut(rows)
+            except NoEpochKey as error:
+                self._faults.report("keyset", str(error))
+                return
+            self._faults.over("keyset")
+            if len(rows) < _CUT_ROWS:
+                self._uncut_since = None
+                return
 
     def _recut(self, rows: Sequence[StoredRow]) -> None:
         for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
