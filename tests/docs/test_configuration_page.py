@@ -1,0 +1,51 @@
+"""The configurations in docs/configuration.md are ones that the programs read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import agent.config
+import central.config
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def example(which: str) -> str:
+    found = re.search(rf"```toml {which}\n(.*?)```", PAGE.read_text(), re.S)
+    assert found, f"docs/configuration.md has no example for {which}"
+    return found[1]
+
+
+def test_the_agents_example_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(example("agent"))
+    config = agent.config.load_config(file)
+    assert [line.protocol for line in config.lines] == ["modbus", "dlms"]
+    assert config.common_name == "mytown-t01"
+
+
+def test_the_agents_example_names_every_key_of_its_tables(tmp_path: Path) -> None:
+    named = set(re.findall(r"^([a-z_]+) = ", example("agent"), re.M))
+    fields = {
+        name
+        for kind in (
+            agent.config.AgentConfig,
+            agent.config.BrokerConfig,
+            agent.config.KeysConfig,
+            agent.config.LineConfig,
+            agent.config.MeterConfig,
+        )
+        for name in kind.__slots__  # type: ignore[attr-defined]
+    }
+    only_on_the_bench = {"clock_file"}
+    tables = {"broker", "keys", "lines", "meters"}
+    assert fields - tables - only_on_the_bench == named
+
+
+def test_the_centres_example_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "central.toml"
+    file.write_text(example("central"))
+    config = central.config.load_config(file)
+    assert config.tenant == "mytown"
+    assert not config.api.open
