@@ -103,8 +103,12 @@ class Collector:
                     looked_s = time.monotonic()
                     self._send(self._reception.look_around())
         finally:
+            connected = self._client.is_connected()
             self._client.disconnect()
-            self._client.loop_stop()
+            if connected:
+                self._client.loop_stop()
+            # Else paho's thread sleeps until its next attempt; it is a daemon and must not
+            # keep the collector from ending.
             self._fleet.close()
             self._journal.close()
 

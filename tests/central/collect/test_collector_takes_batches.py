@@ -266,6 +266,19 @@ def test_the_collector_holds_no_key_that_opens_a_batch(centre) -> None:
     centre.start("collect")
 
 
+def test_a_collector_whose_broker_is_away_ends_when_it_is_asked_to(centre) -> None:
+    centre.start("broker")
+    centre.start("collect")
+    centre.kill("broker")
+    # Long enough for paho to be between two attempts, of which the later lie 30 s apart.
+    centre.wait(
+        lambda: centre.log("collect").count("trying again") >= 3, "three attempts", within_s=30
+    )
+    collector = centre.processes["collect"]
+    collector.terminate()
+    assert collector.wait(5) == 0
+
+
 def test_a_second_collector_on_the_same_data_is_refused(centre) -> None:
     from central.cli import main
 
