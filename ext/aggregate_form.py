@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MOST_CHANNELS: Final = 16
 MOST_GAUGE: Final = 1 << 40
@@ -23,8 +22,7 @@ class SampleNotLater(AggregateError):
     """A sample is not later than the one before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """An interval that is over; times in ms UTC, values in the samples' own units.
 
     `flags` are bits of `wire.quality.Quality`. A missing interval has no

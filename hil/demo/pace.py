@@ -14,13 +14,13 @@ from hil.demo.progress import Fleet
 from hil.site.installation import Installation
 
 QUARTER_S = 900
-FIRST_SPEED = 30.0
+FIRST_SPEED = 60.0
 HIGHEST_SPEED = 600.0
 _SHARE = 0.5
 """Share of the interval that the slowest round may take."""
 _WORTH_SAYING = 1.2
 """A change of speed smaller than this factor is not worth it."""
-_STEADY_INTERVALS = 3
+_STEADY_INTERVALS = 2
 """Intervals at one speed before another one is set."""
 
 
