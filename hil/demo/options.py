@@ -49,5 +49,12 @@ def add_demo_options(parser: argparse.ArgumentParser) -> None:
         help="take a picture of the page (PNG, needs chromium) once the week is recovered",
     )
     parser.add_argument(
+        "--picture-of",
+        metavar="TRANSFORMER",
+        action="append",
+        default=[],
+        help="open this transformer's panel before the picture is taken",
+    )
+    parser.add_argument(
         "--minutes", type=float, help="stop by itself after so many real minutes of live running"
     )

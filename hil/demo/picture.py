@@ -58,7 +58,8 @@ def take_picture(
                 view.click(f"tr[data-id={transformer}] button")
                 view.wait_for_selector("aside [data-part=now]", timeout=_PATIENCE_MS)
                 view.wait_for_function(
-                    "drawn => document.querySelector('[data-drawn]').dataset.drawn !== drawn", drawn
+                    "drawn => document.querySelector('[data-drawn]').dataset.drawn !== drawn",
+                    arg=drawn,
                 )
             view.screenshot(path=file)
         finally:

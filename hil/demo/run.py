@@ -112,7 +112,7 @@ def _run(site: Installation, options: argparse.Namespace, stop: threading.Event)
     if options.picture:
         from hil.demo.picture import take_picture
 
-        take_picture(site.page, options.picture)
+        take_picture(site.page, options.picture, select=options.picture_of)
         _say(f"picture of the page: {options.picture}")
     _live(site, options, stop)
 

@@ -98,9 +98,7 @@ def test_energies_of_intervals_sum_to_the_difference_of_the_edges(
     kernel: type[aggregate.Aggregator],
 ) -> None:
     meter = kernel(1, 0)
-    closed = [
-        one for i in range(100) for one in meter.push(i * 7 * MIN + 1234, [i * i * 37], [])
-    ]
+    closed = [one for i in range(100) for one in meter.push(i * 7 * MIN + 1234, [i * i * 37], [])]
     edges = [one.registers[0] for one in closed]
     assert sum(b - a for a, b in pairwise(edges)) == edges[-1] - edges[0]
     assert all(b >= a for a, b in pairwise(edges))

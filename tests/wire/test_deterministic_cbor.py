@@ -18,9 +18,7 @@ EXAMPLES: list[tuple[cbor.Value, str]] = [
 ]  # fmt: skip
 
 VALUES = st.recursive(
-    st.one_of(
-        st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=20)
-    ),
+    st.one_of(st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=20)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=5),
         st.dictionaries(st.integers(-100_000, 100_000), inner, max_size=5),
