@@ -24,9 +24,10 @@ from types import FrameType
 from typing import Final, Literal
 
 from hil.proof import Proof, prove
-from hil.site.installation import Installation, NotReady, Settings
+from hil.site.installation import Installation, NotReady
 from hil.site.passing import recovered, settle
 from hil.site.processes import ProcessDied
+from hil.site.settings import Settings
 from hil.site.town_choice import TownChoice
 
 START_UTC_S: Final = 1_774_699_260

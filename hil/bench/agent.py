@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from agent.run import read_status
 from hil.bench.figure import Figure
-from hil.site.installation import Installation, NotReady, Settings
+from hil.site.installation import Installation, NotReady
+from hil.site.settings import Settings
 from hil.site.town_choice import TownChoice
 
 METERS: Final = 200

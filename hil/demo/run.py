@@ -14,9 +14,10 @@ from types import FrameType
 from hil.demo.options import DEFAULT_PAGE_PORT
 from hil.demo.pace import Pace
 from hil.demo.progress import Fleet, fleet_of
-from hil.site.installation import Installation, NotReady, Settings
+from hil.site.installation import Installation, NotReady
 from hil.site.ports import PortTaken, free_port, is_free, wanted_port
 from hil.site.processes import ProcessDied
+from hil.site.settings import Settings
 from hil.site.town_choice import TownChoice
 from wire.clock import SystemClock
 

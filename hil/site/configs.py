@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from central.keys.place import KeyPlace
-
-if TYPE_CHECKING:
-    from hil.site.installation import Installation
+from hil.site.layout import Layout
+from hil.site.settings import Settings
+from hil.town import Town
 
 PASSWORD = "lls.password"
 """File beside the device's keys that holds the meters' low-level password."""
@@ -17,46 +16,48 @@ _MODBUS_BAUD = 19200
 _DLMS_BAUD = 9600
 
 
-def central_toml(site: Installation) -> str:
+def central_toml(layout: Layout, settings: Settings, broker_port: int, api_port: int) -> str:
     """`central.toml` of the installation."""
-    place = KeyPlace(site.layout.keys)
+    place = KeyPlace(layout.keys)
     return _toml(
         {
-            "tenant": site.settings.tenant,
-            "data_dir": str(site.layout.central),
-            "clock_file": str(site.layout.clock_file),
+            "tenant": settings.tenant,
+            "data_dir": str(layout.central),
+            "clock_file": str(layout.clock_file),
         },
         broker={
             "host": "127.0.0.1",
-            "port": site.broker_port,
+            "port": broker_port,
             "ca_file": str(place.authority_certificate),
             "cert_file": str(place.collector_certificate),
             "key_file": str(place.collector_key),
         },
         keys={"dir": str(place.directory)},
-        api={"host": "127.0.0.1", "port": site.api_port, "open": True},
+        api={"host": "127.0.0.1", "port": api_port, "open": True},
     )
 
 
-def agent_toml(site: Installation, device: str) -> str:
+def agent_toml(
+    layout: Layout, settings: Settings, broker_port: int, town: Town, device: str
+) -> str:
     """`agent.toml` of one concentrator with its lines and meters."""
-    settings = site.settings
-    bundle = site.layout.bundle(device)
-    meters = site.town.meters_of(site.transformer_of(device))
+    bundle = layout.bundle(device)
+    transformer = next(t.id for t in town.transformers if t.concentrator == device)
+    meters = town.meters_of(transformer)
     text = _toml(
         {},
         agent={
             "tenant": settings.tenant,
             "device": device,
-            "data_dir": str(site.layout.agent(device) / "data"),
+            "data_dir": str(layout.agent(device) / "data"),
             "recover_days": settings.recover_days,
             "batch_intervals": settings.batch_intervals,
             "sample_s": settings.sample_s,
-            "clock_file": str(site.layout.clock_file),
+            "clock_file": str(layout.clock_file),
         },
         broker={
             "host": "127.0.0.1",
-            "port": site.broker_port,
+            "port": broker_port,
             "ca_file": str(bundle.authority_certificate),
             "cert_file": str(bundle.tls_certificate),
             "key_file": str(bundle.tls_key),
@@ -72,7 +73,7 @@ def agent_toml(site: Installation, device: str) -> str:
         text += "\n[[line]]\n" + _pairs(
             {
                 "name": line,
-                "port": str(site.layout.line(site.transformer_of(device), line)),
+                "port": str(layout.line(transformer, line)),
                 "protocol": protocols[line],
                 "baud": _MODBUS_BAUD if protocols[line] == "modbus" else _DLMS_BAUD,
             }

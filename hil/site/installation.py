@@ -22,9 +22,11 @@ from central.grid.load import load_folder
 from central.keys.authority import init_authority
 from central.keys.device import issue_device
 from hil.meters.password import LLS_PASSWORD
+from hil.site.configs import PASSWORD, agent_toml, central_toml
 from hil.site.layout import Layout
 from hil.site.ports import free_port
 from hil.site.processes import Processes
+from hil.site.settings import Settings
 from hil.site.town_choice import TownChoice
 from hil.town import Town
 from wire.clock import SharedClock, set_shared_clock
@@ -32,28 +34,6 @@ from wire.clock import SharedClock, set_shared_clock
 
 class NotReady(RuntimeError):
     """A part of the installation did not come up in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an installation is to run; times in s of the shared clock unless said otherwise."""
-
-    tenant: str = "demo"
-    start_utc_s: int = 0
-    """What the clock shows at the start."""
-    recover_days: int = 7
-    sample_s: int = 60
-    """Sampling period of meters without profile."""
-    batch_intervals: int = 1
-    paced: bool = False
-    """Whether the lines take as long for a byte as their baud rate says."""
-    meter_hosts: int = 2
-    """How many processes share the simulated meters."""
-    garbled: tuple[str, ...] = ()
-    """Meters that answer every request with garbage."""
-    api_port: int = 0
-    """0 takes any free port; so for the broker."""
-    broker_port: int = 0
 
 
 @dataclass(slots=True)
@@ -82,10 +62,6 @@ class Installation:
         """Names of the concentrators, one per transformer."""
         return [transformer.concentrator for transformer in self.town.transformers]
 
-    def transformer_of(self, device: str) -> str:
-        """Id of the transformer whose concentrator `device` is."""
-        return next(t.id for t in self.town.transformers if t.concentrator == device)
-
     @property
     def page(self) -> str:
         """Address of the page."""
@@ -95,8 +71,6 @@ class Installation:
 
     def prepare(self) -> None:
         """Write clock, keys, certificates, configurations; load the grid master data."""
-        from hil.site.configs import PASSWORD, agent_toml, central_toml
-
         self.root.mkdir(parents=True, exist_ok=True)
         self.set_clock(self.settings.start_utc_s, 1.0)
         self.clock = SharedClock(self.layout.clock_file)
@@ -107,7 +81,9 @@ class Installation:
             now_utc_s=self.clock.now_utc_s(),
         )
         write_broker_config(self.layout.keys, self.broker_port, self.layout.broker)
-        self.layout.central_config.write_text(central_toml(self))
+        self.layout.central_config.write_text(
+            central_toml(self.layout, self.settings, self.broker_port, self.api_port)
+        )
         self.town.write_grid(self.layout.grid)
         self.layout.central.mkdir(exist_ok=True)
         load_folder(self.layout.central / "registry.db", self.layout.grid)
@@ -117,7 +93,9 @@ class Installation:
             password.write_bytes(LLS_PASSWORD)
             password.chmod(0o600)
             (self.layout.agent(device) / "data").mkdir()
-            self.layout.agent_config(device).write_text(agent_toml(self, device))
+            self.layout.agent_config(device).write_text(
+                agent_toml(self.layout, self.settings, self.broker_port, self.town, device)
+            )
 
     def set_clock(self, utc_s: float, speed: float) -> None:
         """Show `utc_s` to all processes and let time run `speed` times as fast."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.site.installation import Installation, Settings
+from hil.site.installation import Installation
+from hil.site.settings import Settings
 from hil.site.town_choice import TownChoice
 from hil.town import Town
 
