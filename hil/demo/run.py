@@ -111,11 +111,19 @@ def _run(site: Installation, options: argparse.Namespace, stop: threading.Event)
         return
     _say(f"week recovered in {time.monotonic() - began_s:.0f} s; page: {site.page}")
     if options.picture:
-        from hil.demo.picture import take_picture
-
-        take_picture(site.page, options.picture, select=options.picture_of)
-        _say(f"picture of the page: {options.picture}")
+        _take_picture(site.page, options)
     _live(site, options, stop)
+
+
+def _take_picture(page: str, options: argparse.Namespace) -> None:
+    from hil.demo.picture import NoPicture, take_picture
+
+    try:
+        take_picture(page, options.picture, select=options.picture_of)
+    except NoPicture as error:
+        _say(f"no picture: {error}")
+    else:
+        _say(f"picture of the page: {options.picture}")
 
 
 def _recover(site: Installation, stop: threading.Event) -> None:

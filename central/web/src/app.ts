@@ -1,10 +1,12 @@
 /** The page: holds what is shown (layer, time, selection) and tells every view of a change. */
 import { api, ApiError, type Catalog, type Cell, type LayerInfo, type Transformer } from "./api";
-import { cellsKnown, valueAt, type Block } from "./block";
+import { cellsKnown, valueAt } from "./block";
 import { Blocks } from "./blocks";
-import { h, reducedMotion } from "./dom";
+import { describeCell, describeTransformer, summary, type Line } from "./describe";
+import { h } from "./dom";
 import { follow } from "./live";
 import { TownMap, webGl2Works } from "./map";
+import { townLoad } from "./overview";
 import { readView, writeView, type Selection } from "./permalink";
 import { classOf, makeScale, TRANSFORMER_SCALE, type Scale } from "./scale";
 import { Timeline, TownClock, type Moment } from "./time";
@@ -15,7 +17,7 @@ import { Failures, Spoken, Tooltip, Waiting } from "./views/notes";
 import { Panel } from "./views/panel";
 import { Ranking } from "./views/ranking";
 import { Timebar } from "./views/timebar";
-import { exact, percent, share, words } from "./words";
+import { share, words } from "./words";
 
 const TOWN_LOAD_LAYER = "load_density";
 const MOST_DAYS_OF_TOWN_LOAD = 31;
@@ -207,20 +209,17 @@ export class App {
     const moment = this.#moment;
     if (moment === null) return;
     const block = this.#blocks.peek(this.#layer.id, moment.day);
-    const highest = block === null ? null : highestOf(block, moment.step);
-    const ranked = this.#transformers
-      .map((t) => ({ name: t.name, value: this.#utilisation.at(t.id, moment) ?? -1 }))
-      .sort((a, b) => b.value - a.value)[0];
+    const when = this.#clock.full(moment.endUtcS);
+    const utilisationOf = (id: string) => this.#utilisation.at(id, moment);
     this.#spoken.say(
-      words.summary(
-        this.#layer.title,
-        this.#clock.full(moment.endUtcS),
-        highest === null ? words.noData : `${exact(highest)} ${this.#layer.unit}`,
-        block === null ? 0 : cellsKnown(block, moment.step),
+      summary(
+        this.#layer,
+        when,
+        block,
+        moment.step,
         this.#cells.length,
-        ranked && ranked.value >= 0
-          ? words.highestTransformer(ranked.name, percent(ranked.value, 0))
-          : "",
+        this.#transformers,
+        utilisationOf,
       ),
     );
   }
@@ -231,24 +230,15 @@ export class App {
     this.#tooltip.show(this.#describe(target, moment), x, y);
   }
 
-  #describe(target: Selection, moment: Moment): [string, string][] {
+  #describe(target: Selection, moment: Moment): Line[] {
+    const when = this.#clock.full(moment.endUtcS);
     if (target.kind === "transformer") {
       const found = this.#transformers.find((t) => t.id === target.id);
-      return [
-        ["value", percent(this.#utilisation.at(target.id, moment))],
-        ["name", `${found?.name ?? target.id} · ${words.rating(found?.rated_kva ?? 0)}`],
-        ["name", this.#clock.full(moment.endUtcS)],
-      ];
+      return describeTransformer(target.id, found, this.#utilisation.at(target.id, moment), when);
     }
     const block = this.#blocks.peek(this.#layer.id, moment.day);
     const value = block === null ? null : valueAt(block, moment.step, target.index);
-    const cell = this.#cells[target.index];
-    return [
-      ["value", value === null ? words.noData : `${exact(value)} ${this.#layer.unit}`],
-      ["name", this.#layer.title],
-      ["name", cell ? words.servicePoints(cell.service_points) : ""],
-      ["name", this.#clock.full(moment.endUtcS)],
-    ];
+    return describeCell(this.#layer, this.#cells[target.index], value, when);
   }
 
   // --- the grid and the panel ------------------------------------------------------------
@@ -377,26 +367,9 @@ export class App {
     } catch (error) {
       this.#complain("overview", error, () => void this.#loadOverview());
     }
-    this.#timebar.setTownLoad(this.#townLoad());
+    const densities = (day: string) => this.#blocks.peek(TOWN_LOAD_LAYER, day);
+    this.#timebar.setTownLoad(townLoad(this.#timeline, densities, this.#cells));
     if (this.#moment) this.#timebar.setMoment(this.#moment);
-  }
-
-  /** Sum over cells of density x area, MW; null where fewer than half of the cells are known. */
-  #townLoad(): (number | null)[] {
-    return Array.from({ length: this.#timeline.length }, (_, index) => {
-      const moment = this.#timeline.at(index)!;
-      const block = this.#blocks.peek(TOWN_LOAD_LAYER, moment.day);
-      if (block === null) return null;
-      let sum = 0;
-      let known = 0;
-      for (const cell of this.#cells) {
-        const value = valueAt(block, moment.step, cell.index);
-        if (value === null) continue;
-        sum += value * cell.area_km2;
-        known += 1;
-      }
-      return known * 2 >= this.#cells.length ? sum : null;
-    });
   }
 
   #takeCatalog(catalog: Catalog): void {
@@ -467,14 +440,3 @@ export class App {
     this.#failures.show(what, error, undefined, tryNow);
   }
 }
-
-function highestOf(block: Block, step: number): number | null {
-  let highest: number | null = null;
-  for (let cell = 0; cell < block.cells; cell++) {
-    const value = valueAt(block, step, cell);
-    if (value !== null && (highest === null || value > highest)) highest = value;
-  }
-  return highest;
-}
-
-export const motionIsReduced = reducedMotion;

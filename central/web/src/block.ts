@@ -70,6 +70,16 @@ export function cellsKnown(block: Block, step: number): number {
   return known;
 }
 
+/** The highest value of a step, or null where none is known. */
+export function highestKnown(block: Block, step: number): number | null {
+  let highest: number | null = null;
+  for (let cell = 0; cell < block.cells; cell++) {
+    const value = valueAt(block, step, cell);
+    if (value !== null && (highest === null || value > highest)) highest = value;
+  }
+  return highest;
+}
+
 function littleEndian(bytes: ArrayBuffer, count: number): Uint16Array {
   if (new Uint8Array(new Uint16Array([1]).buffer)[0] === 1) {
     return new Uint16Array(bytes, HEADER_BYTES, count);

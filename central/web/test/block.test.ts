@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BlockDamaged, cellsKnown, decodeBlock, valueAt } from "../src/block";
+import { BlockDamaged, cellsKnown, decodeBlock, highestKnown, valueAt } from "../src/block";
 
 /** A block as the API sends it: header, then [step][cell]. */
 function block(cells: number, steps: number, raw: number[], scale = 0.5, offset = -1): ArrayBuffer {
@@ -52,5 +52,13 @@ describe("a layer's block", () => {
     const bytes = block(1, 1, [1]);
     new DataView(bytes).setUint32(8, 4_000_000_000, true);
     expect(() => decodeBlock(bytes)).toThrow(/more than this page draws/);
+  });
+});
+
+describe("the highest value of a step", () => {
+  it("is that of the cells with data", () => {
+    const read = decodeBlock(block(3, 2, [4, 65535, 2, 65535, 65535, 65535], 1, 0));
+    expect(highestKnown(read, 0)).toBe(4);
+    expect(highestKnown(read, 1)).toBeNull();
   });
 });
