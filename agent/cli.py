@@ -7,6 +7,7 @@ command or the configuration cannot be used; 3 no agent is running (`status`).
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig, load_config
+from agent.config import AgentConfig, ConfigError, load_config
 
 EXIT_OK = 0
 EXIT_WRONG = 1
@@ -208,104 +209,55 @@ def _check_folder(config: AgentConfig) -> dict[str, str | None]:
 
 def _read(config: AgentConfig, chosen: argparse.Namespace) -> int:
     from agent.driver import ReadError
-    from agent.drivers import build_driver, open_line
+    from agent.field import profile_lines, read_meter, sample_lines
     from agent.line.port import PortLost
-    from agent.run import clock_of
 
     meter = next((meter for meter in config.meters if meter.id == chosen.meter), None)
     if meter is None:
-        raise ConfigError(f"meter {chosen.meter!r} is not configured; see the [[meter]] tables")
-    line = next(line for line in config.lines if line.name == meter.line)
-    clock = clock_of(config)
-    port = open_line(line)
+        near = difflib.get_close_matches(chosen.meter, [meter.id for meter in config.meters])
+        hint = f"did you mean {', '.join(near)}?" if near else "see the [[meter]] tables"
+        raise ConfigError(f"meter {chosen.meter!r} is not configured; {hint}")
     try:
-        port.open()
-        driver = build_driver(config, line, meter, port, clock)
-        sample = driver.sample()
-        newest = int(clock.now_utc_s() // config.interval_s) * config.interval_s
-        oldest = newest - max(0, chosen.hours) * 3600 + config.interval_s
-        rows = driver.profile(oldest, newest) if driver.keeps_profile and chosen.hours > 0 else []
+        sample, rows = read_meter(config, meter, max(0, chosen.hours))
     except (ReadError, PortLost) as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_WRONG
-    finally:
-        port.close()
     if chosen.json:
         print(json.dumps({"sample": asdict(sample), "profile": [asdict(r) for r in rows]}))
         return EXIT_OK
-    for name, value in asdict(sample).items():
-        print(f"{name:14} {'-' if value is None else value}")
-    for row in rows:
-        shown = " ".join(f"{k}={v}" for k, v in asdict(row).items() if v is not None)
-        print(f"{_instant(row.end_utc_s)}  {shown}")
+    for text in (*sample_lines(meter, sample), *profile_lines(rows)):
+        print(text)
     return EXIT_OK
 
 
 def _scan(config: AgentConfig, chosen: argparse.Namespace) -> int:
+    from agent.field import scan_line
     from agent.line.port import PortLost
 
     line = next((line for line in config.lines if line.name == chosen.line), None)
     if line is None:
         raise ConfigError(f"line {chosen.line!r} is not configured; see the [[line]] tables")
-    meters = config.meters_of(line.name)
-    model = chosen.model or (meters[0].model if meters else None)
-    if model is None:
-        raise ConfigError(f"line {line.name} has no meter; say which --model to try")
+    found = []
     try:
-        found = list(_answering(config, line, model, chosen))
+        for answer in scan_line(config, line, chosen.addresses, chosen.model, _say_asked):
+            found.append(answer)
+            if not chosen.json:
+                print(f"{answer.address:8} {answer.what}", flush=True)
     except PortLost as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_WRONG
     if chosen.json:
-        print(json.dumps({"line": line.name, "model": model, "found": found}))
+        answers = [asdict(answer) for answer in found]
+        print(json.dumps({"line": line.name, "protocol": line.protocol, "found": answers}))
     elif not found:
-        print(f"no answer on {line.name}; check wiring, baud rate, parity and the model")
+        print(f"no answer on {line.name}; check wiring, baud rate and parity")
     return EXIT_OK if found else EXIT_WRONG
 
 
-def _answering(
-    config: AgentConfig, line: LineConfig, model: str, chosen: argparse.Namespace
-) -> list[dict[str, Any]]:
-    from agent.driver import MeterSilent, ReadError
-    from agent.drivers import build_driver, open_line
-    from agent.run import clock_of
-
-    known = config.meters_of(line.name)
-    password_file = next((meter.password_file for meter in known), None)
-    port = open_line(line)
-    found = []
-    try:
-        port.open()
-        for address in chosen.addresses:
-            meter = (
-                MeterConfig("scan", line.name, model, unit=address)
-                if line.protocol == "modbus"
-                else MeterConfig(
-                    "scan",
-                    line.name,
-                    model,
-                    server_address=f"1/{address}",
-                    password_file=password_file,
-                )
-            )
-            answer: dict[str, Any] = {"address": meter.server_address or address}
-            try:
-                answer["serial"] = (
-                    build_driver(config, line, meter, port, clock_of(config)).sample().serial
-                )
-            except MeterSilent:
-                continue
-            except ReadError as error:
-                answer["error"] = str(error)
-            found.append(answer)
-            if not chosen.json:
-                print(
-                    f"{answer['address']}: {answer.get('serial') or answer.get('error')}",
-                    flush=True,
-                )
-    finally:
-        port.close()
-    return found
+def _say_asked(address: str) -> None:
+    """Progress on a terminal only: a log wants results."""
+    if sys.stderr.isatty():
+        print(f"\rasking {address:8}\r", end="", file=sys.stderr, flush=True)
 
 
 def _address_range(text: str) -> range:
@@ -359,10 +311,6 @@ def _print_status(status: dict[str, Any], running: bool) -> None:
         print(f"line        {line['name']}: {'open' if line['open'] else 'closed'}{failing}")
     for key, message in status["faults"].items():
         print(f"fault       {key}: {message}")
-
-
-def _instant(utc_s: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(utc_s))
 
 
 if __name__ == "__main__":
