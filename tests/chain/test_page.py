@@ -155,3 +155,43 @@ def test_all_of_it_works_by_keyboard(page: Page) -> None:
     page.wait_for_selector("aside [data-part=now]")
     page.keyboard.press("Escape")
     page.wait_for_selector("aside.panel", state="hidden")
+
+
+def test_a_time_that_is_typed_in_is_shown_and_one_not_stored_is_refused(page: Page) -> None:
+    entry = page.locator("[data-part=entry]")
+    page.locator("[data-part=slider]").fill("40")
+    wanted = entry.input_value()
+    page.locator("[data-part=slider]").fill("90")
+    entry.fill(wanted)
+    entry.press("Enter")
+    assert page.locator("[data-part=slider]").input_value() == "40"
+    entry.fill("2001-02-03 04:05")
+    entry.press("Enter")
+    assert "Stored" in page.locator(".entry-note").inner_text()
+    assert page.locator("[data-part=slider]").input_value() == "40"
+
+
+def test_a_cells_curve_follows_the_shown_day(page: Page, site: Installation) -> None:
+    first, second = site.get("api/v1/catalog")["days"][:2]
+    page.goto(f"{site.page}#layer=load_density&cell=0")
+    page.wait_for_selector("aside [data-part=now]")
+    for index, day in ((30, first), (first["steps"] + 30, second)):
+        with page.expect_response(lambda answer: "/cells/0/load" in answer.url) as answered:
+            page.locator("[data-part=slider]").fill(str(index))
+        load = answered.value.json()
+        assert answered.value.url.endswith(day["day"])
+        drawn_from = load["import_w"][load["end_utc_s"].index(day["first_end_utc_s"] + 30 * 900)]
+        shown = "no data" if drawn_from is None else f"{drawn_from / 1000:.2f}"
+        page.wait_for_function(
+            "shown => document.querySelector('aside [data-part=now]').innerText.includes(shown)",
+            arg=shown,
+        )
+
+
+def test_moving_the_slider_inside_a_day_asks_the_centre_for_nothing(page: Page) -> None:
+    slider = page.locator("[data-part=slider]")
+    seek(page, 20)
+    before = [url for url in page.asked if "/layers/" in url]  # type: ignore[attr-defined]
+    for index in range(21, 41):
+        slider.fill(str(index))
+    assert [url for url in page.asked if "/layers/" in url] == before  # type: ignore[attr-defined]

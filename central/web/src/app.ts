@@ -3,6 +3,7 @@ import { api, ApiError, type Catalog, type Cell, type LayerInfo, type Transforme
 import { cellsKnown, valueAt } from "./block";
 import { Blocks } from "./blocks";
 import { describeCell, describeTransformer, summary, type Line } from "./describe";
+import { Details } from "./details";
 import { h } from "./dom";
 import { follow } from "./live";
 import { TownMap, webGl2Works } from "./map";
@@ -22,6 +23,7 @@ import { share, words } from "./words";
 const TOWN_LOAD_LAYER = "load_density";
 const MOST_DAYS_OF_TOWN_LOAD = 31;
 const WAITING_POLL_MS = 2000;
+const ADDRESS_RESTS_MS = 300;
 const QUIET_POLL_MS = 30_000;
 
 export class App {
@@ -33,6 +35,14 @@ export class App {
   readonly #layersView = new Layers((id) => this.chooseLayer(id));
   readonly #ranking = new Ranking((id) => this.select({ kind: "transformer", id }, true));
   readonly #panel = new Panel(() => this.select(null));
+  readonly #details = new Details(this.#panel, this.#failures, () => ({
+    selection: this.#selection,
+    moment: this.#moment,
+    timeline: this.#timeline,
+    clock: this.#clock,
+    cells: this.#cells,
+    transformers: this.#transformers,
+  }));
   readonly #timebar = new Timebar({
     seek: (index) => this.#leaveLiveAndShow(index),
     play: () => this.setPlaying(!this.#playing),
@@ -57,6 +67,7 @@ export class App {
   #playing = false;
   #refreshing = false;
   #again = false;
+  #addressTimer = 0;
 
   constructor(root: HTMLElement) {
     this.#main.append(
@@ -107,13 +118,14 @@ export class App {
     this.#selection = selection;
     this.#map?.setSelection(selection);
     this.#ranking.setSelected(selection?.kind === "transformer" ? selection.id : null);
-    if (selection === null) this.#panel.close();
     document.body.classList.toggle("with-panel", selection !== null);
     this.#map?.resize();
     this.#writeAddress();
-    if (selection !== null) {
-      void this.#fillPanel(selection).then(() => focus && this.#panel.focus());
+    if (selection?.kind === "transformer") {
+      const found = this.#transformers.find((t) => t.id === selection.id);
+      if (found) this.#map?.showTransformer(found);
     }
+    void this.#details.fill().then(() => focus && this.#panel.focus());
   }
 
   setLive(live: boolean): void {
@@ -157,6 +169,7 @@ export class App {
     this.#moment = moment;
     this.#timebar.setMoment(moment);
     this.#panel.setMoment(moment.endUtcS);
+    void this.#details.fill();
     this.#show();
   }
 
@@ -267,50 +280,6 @@ export class App {
     await this.#map.setGrid(cells, network, transformers);
   }
 
-  async #fillPanel(selection: Selection): Promise<void> {
-    const current = () => this.#selection === selection;
-    try {
-      if (selection.kind === "transformer") await this.#fillTransformer(selection.id, current);
-      else await this.#fillCell(selection.index, current);
-      this.#failures.clear("panel");
-    } catch (error) {
-      if (current()) this.#complain("panel", error, () => void this.#fillPanel(selection));
-    }
-  }
-
-  async #fillTransformer(id: string, current: () => boolean): Promise<void> {
-    const transformer = this.#transformers.find((t) => t.id === id);
-    const first = this.#timeline.firstEndUtcS;
-    const last = this.#timeline.lastEndUtcS;
-    if (!transformer) return this.select(null);
-    this.#map?.showTransformer(transformer);
-    this.#panel.opening(transformer.name, words.rating(transformer.rated_kva));
-    if (first === null || last === null) return;
-    const [record, load] = await Promise.all([
-      api.assetRecord(id).catch((error: unknown) => {
-        if (error instanceof ApiError && error.status === 404) return null;
-        throw error;
-      }),
-      api.transformerLoad(id, first, last),
-    ]);
-    if (!current()) return;
-    this.#panel.showTransformer(transformer, record, load, this.#clock);
-    this.#panel.setMoment(this.#moment?.endUtcS ?? last);
-  }
-
-  async #fillCell(index: number, current: () => boolean): Promise<void> {
-    const cell = this.#cells[index];
-    if (!cell) return this.select(null);
-    this.#panel.opening(words.cellTitle(index), words.servicePoints(cell.service_points));
-    const day = this.#moment?.day;
-    if (day === undefined) return;
-    const load = await api.cellLoad(index, day);
-    if (!current()) return;
-    const fedBy = this.#transformers.find((t) => t.id === cell.transformer)?.name ?? null;
-    this.#panel.showCell(cell, fedBy, load, this.#clock);
-    this.#panel.setMoment(this.#moment?.endUtcS ?? 0);
-  }
-
   // --- news ------------------------------------------------------------------------------
 
   #poll(): void {
@@ -328,12 +297,15 @@ export class App {
       return;
     }
     this.#refreshing = true;
-    do {
-      this.#again = false;
-      this.#takeCatalog(await this.#failures.until("catalog", () => api.catalog()));
-      await this.#showNews();
-    } while (this.#again);
-    this.#refreshing = false;
+    try {
+      do {
+        this.#again = false;
+        this.#takeCatalog(await this.#failures.until("catalog", () => api.catalog()));
+        await this.#showNews();
+      } while (this.#again);
+    } finally {
+      this.#refreshing = false;
+    }
   }
 
   async #showNews(): Promise<void> {
@@ -342,10 +314,8 @@ export class App {
       return;
     }
     this.#waiting.hide();
-    const first = this.#moment === null;
-    if (this.#live || first) this.#showIndex(this.#timeline.length - 1);
-    else this.#showIndex(this.#timeline.nearest(this.#moment!.endUtcS));
-    if (first && this.#selection) void this.#fillPanel(this.#selection);
+    if (this.#live || this.#moment === null) this.#showIndex(this.#timeline.length - 1);
+    else this.#showIndex(this.#timeline.nearest(this.#moment.endUtcS));
     await this.#loadOverview();
   }
 
@@ -415,12 +385,16 @@ export class App {
     }
   }
 
+  /** Writes the address once things rest: browsers count and limit such changes. */
   #writeAddress(): void {
-    if (this.#playing) return;
-    const time = this.#live || this.#moment === null ? {} : { endUtcS: this.#moment.endUtcS };
-    const selection = this.#selection === null ? {} : { selection: this.#selection };
-    const hash = writeView({ layer: this.#layer.id, ...time, ...selection });
-    window.history.replaceState(null, "", hash || window.location.pathname);
+    window.clearTimeout(this.#addressTimer);
+    this.#addressTimer = window.setTimeout(() => {
+      if (this.#playing) return;
+      const time = this.#live || this.#moment === null ? {} : { endUtcS: this.#moment.endUtcS };
+      const selection = this.#selection === null ? {} : { selection: this.#selection };
+      const hash = writeView({ layer: this.#layer.id, ...time, ...selection });
+      window.history.replaceState(null, "", hash || window.location.pathname);
+    }, ADDRESS_RESTS_MS);
   }
 
   #globalKey(event: KeyboardEvent): void {

@@ -4,6 +4,7 @@ import type { TownClock } from "./time";
 import { words } from "./words";
 
 const TEXT = "#a9b6c2";
+const LABEL_GROUND = "rgb(22 29 37 / 88%)";
 const GRID = "#232c36";
 const FONT = "11px 'Segoe UI', 'Noto Sans', 'Liberation Sans', Arial, sans-serif";
 
@@ -70,7 +71,7 @@ export class Chart {
     return {
       width: Math.max(200, this.place.clientWidth),
       height: options.height,
-      padding: [10, 10, 0, 0],
+      padding: [10, 22, 0, 0],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), options.clock.timezone),
       legend: { show: options.legend ?? false, live: true },
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
@@ -114,8 +115,15 @@ export class Chart {
       ctx.fillStyle = mark.colour;
       ctx.setLineDash([5, 4]);
       line(ctx, bbox.left, y, bbox.left + bbox.width, y);
-      ctx.textAlign = "right";
-      ctx.fillText(mark.label, bbox.left + bbox.width - 4, y - 4);
+      ctx.textAlign = "left";
+      ctx.textBaseline = "bottom";
+      const { width } = ctx.measureText(mark.label);
+      const height = 13 * window.devicePixelRatio;
+      // A ground of its own keeps the label readable where the curve runs behind it.
+      ctx.fillStyle = LABEL_GROUND;
+      ctx.fillRect(bbox.left + 1, y - height, width + 8, height - 1);
+      ctx.fillStyle = mark.colour;
+      ctx.fillText(mark.label, bbox.left + 5, y - 2);
     }
     if (this.#nowUtcS !== null) {
       const x = plot.valToPos(this.#nowUtcS, "x", true);

@@ -43,6 +43,12 @@ export class Panel {
     this.#body.replaceChildren(h("p", { class: "hint" }, words.loading));
   }
 
+  /** The address names something that this grid does not have. */
+  unknown(name: string): void {
+    this.opening(name, "");
+    this.#body.replaceChildren(h("p", { class: "hint" }, words.notInGrid(name)));
+  }
+
   focus(): void {
     this.#title.focus({ preventScroll: true });
   }

@@ -32,7 +32,16 @@ export class Timebar {
   readonly #on = button(words.stepForward, icon(ON));
   readonly #speed = h("select", { "aria-label": words.speed, title: words.speed });
   readonly #shown = h("output", { class: "shown", "data-part": "time" });
-  readonly #entry = h("input", { type: "datetime-local", step: 900, "aria-label": words.go, title: words.go });
+  readonly #entry = h("input", {
+    type: "text",
+    size: 17,
+    placeholder: words.timeForm,
+    "aria-label": `${words.go}, ${words.timeForm}`,
+    title: `${words.go}, ${words.timeForm}`,
+    autocomplete: "off",
+    spellcheck: "false",
+    "data-part": "entry",
+  });
   readonly #entryNote = h("span", { class: "entry-note", role: "alert" });
   readonly #live = h("button", { type: "button", class: "live", "aria-pressed": "false" }, words.live);
   readonly #coverage = h("div", { class: "coverage", "data-part": "coverage" });
@@ -83,10 +92,6 @@ export class Timebar {
       );
       this.#speed.value = String(most[Math.min(1, most.length - 1)]);
     }
-    const first = timeline.firstEndUtcS;
-    const last = timeline.lastEndUtcS;
-    if (first !== null) this.#entry.min = clock.field(first);
-    if (last !== null) this.#entry.max = clock.field(last);
     this.#drawTicks();
   }
 
@@ -104,7 +109,7 @@ export class Timebar {
       ),
     );
     this.#shown.setAttribute("aria-label", clock.full(moment.endUtcS));
-    if (document.activeElement !== this.#entry) this.#entry.value = clock.field(moment.endUtcS);
+    if (document.activeElement !== this.#entry) this.#entry.value = clock.field(moment.endUtcS).replace("T", " ");
     this.#entryNote.textContent = "";
     const value = this.#town[moment.index] ?? null;
     this.#stripNote.textContent = value === null ? "" : `${words.townLoad} ${exact(value)} MW`;
@@ -148,7 +153,7 @@ export class Timebar {
     const timeline = this.#timeline;
     const clock = this.#clock;
     if (!timeline || !clock) return;
-    const wanted = clock.parse(this.#entry.value);
+    const wanted = clock.parse(this.#entry.value.trim().replace(/\s+/, "T"));
     const first = timeline.firstEndUtcS ?? 0;
     const last = timeline.lastEndUtcS ?? 0;
     if (wanted === null) this.#entryNote.textContent = words.badTime;
