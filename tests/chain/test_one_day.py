@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from central.config import load_config
+from central.readings.engine import DuckDbEngine
+from central.readings.lake import DeltaLake
 from central.readings.query import Readings
 from hil.proof import Proof, prove
 from hil.site.installation import Installation
@@ -65,12 +70,12 @@ def test_energies_of_intervals_sum_to_the_register_difference_to_the_wh(
     site, first_end_utc_s, last_end_utc_s = day
     readings = Readings(load_config(site.layout.central_config))
     energies: dict[str, int] = {}
-    date = datetime.fromtimestamp(first_end_utc_s, UTC).date()
-    while date <= datetime.fromtimestamp(last_end_utc_s, UTC).date():
-        for row in readings.day_energy(date).to_pylist():
+    present = datetime.fromtimestamp(first_end_utc_s, UTC).date()
+    while present <= datetime.fromtimestamp(last_end_utc_s, UTC).date():
+        for row in readings.day_energy(present).to_pylist():
             if first_end_utc_s < row["end_utc_s"] <= last_end_utc_s and row["import_wh"]:
                 energies[row["meter"]] = energies.get(row["meter"], 0) + row["import_wh"]
-        date += timedelta(days=1)
+        present += timedelta(days=1)
     for meter in site.town.meters:
         series = readings.meter_series(meter.id, first_end_utc_s, last_end_utc_s).to_pylist()
         registers = [row["import_wh"] for row in series if row["import_wh"] is not None]
@@ -92,3 +97,36 @@ def test_only_grid_and_asset_master_data_is_there_before_a_meter_is_read(
         "town.json",
         "transformers.csv",
     ]
+
+
+def test_the_proof_notices_a_single_wrong_wh_and_a_single_missing_interval(
+    day: tuple[Installation, int, int], tmp_path: Path
+) -> None:
+    site, first_end_utc_s, last_end_utc_s = day
+    copy = _copy_of(site, tmp_path)
+    config = load_config(copy.layout.central_config)
+    lake = DeltaLake(config.lake_dir, writer=True)
+    last_day = datetime.fromtimestamp(last_end_utc_s - QUARTER_S, UTC).date()
+    files = [file.path for file in lake.files(last_day, last_day)]
+    kept = DuckDbEngine(1).query("kept_rows", files)
+    rows = kept.to_pylist()
+    profile = next(meter.id for meter in site.town.meters if meter.protocol == "dlms")
+    own = [row for row in rows if row["meter"] == profile]
+    own[0]["import_wh"] += 1
+    rows.remove(own[1])
+    lake.replace_day(last_day, pa.Table.from_pylist(rows, schema=kept.schema))
+    wrong = prove(copy, first_end_utc_s, last_end_utc_s, SPEED).wrong
+    assert len(wrong) == 2
+    assert all(fault.startswith(f"{profile}:") for fault in wrong)
+    assert str(own[0]["end_utc_s"]) in wrong[0]
+    assert "is not there" in wrong[1]
+
+
+def _copy_of(site: Installation, root: Path) -> Installation:
+    """The installation's data at another place, for harm."""
+    shutil.copytree(site.layout.central, root / "central")
+    shutil.copytree(site.layout.reads, root / "reads")
+    toml = site.layout.central_config.read_text().replace(str(site.root), str(root))
+    (root / "central.toml").write_text(toml)
+    shutil.copytree(site.layout.keys, root / "keys")
+    return Installation(site.choice, root, site.settings)
