@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from hil.demo.options import DEFAULT_PAGE_PORT
 from hil.demo.pace import Pace
@@ -36,6 +38,7 @@ def run_demo(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
+        lock = _lock(options.folder)
         site = _site(options)
     except (PortTaken, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -48,6 +51,7 @@ def run_demo(options: argparse.Namespace) -> int:
     finally:
         _say("stopping everything")
         site.stop()
+        lock.close()
     return 0
 
 
@@ -76,6 +80,21 @@ def _page_port(port: int | None) -> int:
     if port is None:
         return DEFAULT_PAGE_PORT if is_free(DEFAULT_PAGE_PORT) else free_port()
     return wanted_port(port, "--port") if port else free_port()
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Keep the folder for this demo while the file is open; raises ValueError if it is taken."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(folder.name + ".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(
+            f"--folder {folder}: another demo is running there; stop it (Ctrl-C), or choose "
+            "another folder"
+        ) from None
+    return lock
 
 
 def _clear(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_a_folder_with_other_files_is_left_alone(
     assert main(["demo", "--port", "0", "--folder", str(tmp_path)]) == 2
     assert "--folder" in capsys.readouterr().err
     assert (tmp_path / "letters").read_text() == "dear diary"
+
+
+def test_a_folder_in_which_a_demo_runs_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "demo"
+    with (tmp_path / "demo.lock").open("wb") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        assert main(["demo", "--port", "0", "--folder", str(folder)]) == 2
+    assert "another demo is running there" in capsys.readouterr().err
 
 
 def test_an_unknown_town_is_refused_with_the_towns_that_there_are(
