@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from agent.places import Places
 from wire import topics
 
-_HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_.-]+)\s*\]\]?")
-_KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 _METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
 
@@ -94,6 +93,8 @@ class AgentConfig:
     quota_mib: int = 256
     clock_file: Path | None = None
     metrics_port: int | None = None
+    places: Places = field(default_factory=Places, compare=False, repr=False)
+    """Where each key stands in the file, for messages."""
 
     @property
     def interval_s(self) -> int:
@@ -135,7 +136,7 @@ class _Document:
     def __init__(self, path: Path, text: str, content: Mapping[str, Any]) -> None:
         self.path = path
         self.content = content
-        self.lines = _line_numbers(text)
+        self.places = Places.of(path, text)
 
     def config(self) -> AgentConfig:
         for name in self.content:
@@ -166,6 +167,7 @@ class _Document:
             keys=_keys(self.table("keys")),
             lines=lines,
             meters=tuple(_meter(table, by_name) for table in self.tables("meter")),
+            places=self.places,
         )
         agent.finish()
         self._refuse_duplicates(config)
@@ -184,10 +186,7 @@ class _Document:
         return [_Table(self, name, index, value) for index, value in enumerate(values)]
 
     def error(self, table: str, index: int, key: str | None, what: str, remedy: str) -> ConfigError:
-        line = self.lines.get((table, index, key)) or self.lines.get((table, index, None))
-        where = f"{self.path}:{line}" if line else str(self.path)
-        name = f"[{table}] {key}" if key else f"[{table}]"
-        return ConfigError(f"{where}: {name}: {what}; {remedy}")
+        return ConfigError(f"{self.places.name(table, index, key)}: {what}; {remedy}")
 
     def _refuse_duplicates(self, config: AgentConfig) -> None:
         if len(config.meters) > MOST_METERS:
@@ -214,7 +213,7 @@ class _Document:
             if value is None:
                 continue
             if value in seen:
-                first = self.lines.get((table, seen[value], key), "?")
+                first = self.places.line(table, seen[value], key) or "?"
                 shown = value[1] if isinstance(value, tuple) else value
                 raise self.error(
                     table,
@@ -371,19 +370,3 @@ _ADDRESSES: dict[str, Callable[[_Table, str, str, str], MeterConfig]] = {
     "modbus": _modbus_meter,
     "dlms": _dlms_meter,
 }
-
-
-def _line_numbers(text: str) -> dict[tuple[str, int, str | None], int]:
-    """Where each (table, position among its namesakes, key) stands; key None is the header."""
-    numbers: dict[tuple[str, int, str | None], int] = {}
-    table, index = "", 0
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            table = header.group(1)
-            index = counts.get(table, 0)
-            counts[table] = index + 1
-            numbers[table, index, None] = number
-        elif key := _KEY.match(line):
-            numbers.setdefault((table, index, key.group(1)), number)
-    return numbers

@@ -23,9 +23,21 @@ def build_driver(
             return _modbus(meter, port, clock)
         return _dlms(meter, port, clock)
     except (ValueError, OSError) as error:
-        raise ConfigError(
-            f"meter {meter.id} (model {meter.model}, line {line.name}): {error}"
-        ) from error
+        what = f"meter {meter.id} (model {meter.model}, line {line.name})"
+        if meter not in config.meters:
+            raise ConfigError(f"{what}: {error}") from error
+        place = config.places.name("meter", config.meters.index(meter), _key(error))
+        raise ConfigError(f"{place}: {what}: {error}") from error
+
+
+def _key(error: Exception) -> str | None:
+    """The key of [[meter]] that is to blame."""
+    from agent.dlms.profile import MeterClassError
+    from agent.modbus.profile import ProfileError
+
+    if isinstance(error, ProfileError | MeterClassError):
+        return "model"
+    return "password_file" if isinstance(error, OSError | ConfigError) else None
 
 
 def _modbus(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
@@ -46,12 +58,12 @@ def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
         load_meter_class(meter.model),
         clock,
         server_address=meter.server_address,
-        password=_password(meter),
+        password=password_of(meter),
     )
 
 
-def _password(meter: MeterConfig) -> bytes | None:
-    """The first line of the password file, without its end."""
+def password_of(meter: MeterConfig) -> bytes | None:
+    """The first line of the password file, without its end; raises OSError, ConfigError."""
     if meter.password_file is None:
         return None
     lines = meter.password_file.read_bytes().splitlines()

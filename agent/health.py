@@ -32,6 +32,16 @@ _HELP = {
     "puback_refused_total": "Publications that the broker refused.",
 }
 
+_GAUGE_HELP = {
+    "outbox_batches": "Batches that wait for a receipt.",
+    "receipt_age_seconds": "Time since central committed what its newest receipt tells of.",
+    "lines_open": "Serial lines whose port is open.",
+    "meters_failing": "Meters that did not answer the last time.",
+    "recovery_known_intervals": "Intervals of the recovery window that are known.",
+    "recovery_expected_intervals": "Intervals that the recovery window has.",
+    "faults": "Things that are wrong now; status names them.",
+}
+
 
 class Counters:
     """Monotone counters and plain gauges by name; safe from every thread."""
@@ -47,7 +57,8 @@ class Counters:
             self._counts[name] += amount
 
     def show(self, name: str, value: float) -> None:
-        """Set a gauge."""
+        """Set a gauge of the list above; raises KeyError for another name."""
+        _GAUGE_HELP[name]
         with self._lock:
             self._gauges[name] = value
 
@@ -61,10 +72,8 @@ class Counters:
         parts = []
         for name, value in self.snapshot().items():
             metric = f"loadscape_agent_{name}"
-            if name in _HELP:
-                parts.append(f"# HELP {metric} {_HELP[name]}\n# TYPE {metric} counter\n")
-            else:
-                parts.append(f"# TYPE {metric} gauge\n")
+            kind, text = ("counter", _HELP[name]) if name in _HELP else ("gauge", _GAUGE_HELP[name])
+            parts.append(f"# HELP {metric} {text}\n# TYPE {metric} {kind}\n")
             parts.append(f"{metric} {value}\n")
         return "".join(parts)
 

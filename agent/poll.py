@@ -30,7 +30,8 @@ _STEP_S = 0.2
 _PROBE_SHARE = 0.1
 """Share of the line's time that failing meters may take."""
 _PROBE_S = (0.5, 60.0)
-_REOPEN_S = (0.5, 30.0)
+_REOPEN_S = (0.5, 5.0)
+"""First and longest pause between two tries to open a port; a failed try costs little."""
 _SLICE_S = 1.0
 """Real time that one slice of recovery should take."""
 _SLICE_ENDS = (4, 192)

@@ -15,7 +15,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config import AgentConfig
 from agent.drivers import build_driver, open_line
@@ -30,9 +30,14 @@ from agent.store.identity import replace_file
 from agent.store.writer import Writer, WriterSettings
 from wire.clock import Clock, SharedClock, SystemClock
 
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
 _log = logging.getLogger("loadscape.agent")
 
 STATUS_FILE = "status.json"
+STATUS_AGE_S = 15.0
+"""A status older than this was left by an agent that runs no more, or hangs."""
 _WAKE_S = 0.2
 _STATUS_EVERY_S = 2.0
 _LINES_END_S = 0.8
@@ -111,7 +116,7 @@ class Agent:
         """Serve until stopped; raises AgentFailed if a thread ended by itself."""
         metrics = None
         if self._config.metrics_port is not None:
-            metrics = serve_metrics(self._config.metrics_port, self.counters)
+            metrics = self._serve_metrics(self._config.metrics_port)
         self._writer.start()
         try:
             recalled = self._writer.wait_ready()
@@ -212,6 +217,15 @@ class Agent:
                 )
         return lines
 
+    def _serve_metrics(self, port: int) -> ThreadingHTTPServer:
+        try:
+            return serve_metrics(port, self.counters)
+        except OSError as error:
+            place = self._config.places.name("agent", 0, "metrics_port")
+            raise AgentFailed(
+                f"{place}: 127.0.0.1:{port} cannot be used ({error.strerror}); choose another port"
+            ) from error
+
     def _look_after(self) -> None:
         if self._writer.failure is not None:
             raise AgentFailed("the writer ended") from self._writer.failure
@@ -225,8 +239,8 @@ class Agent:
 
     def _write_status(self, *, running: bool) -> None:
         state = self.state()
-        self.counters.show("outbox_batches", state["outbox"])
-        self.counters.show("receipt_age_s", state["receipt_age_s"] or 0)
+        faults = self.faults.present()
+        self._show_gauges(state, len(faults))
         status = {
             "running": running,
             "pid": os.getpid(),
@@ -235,11 +249,26 @@ class Agent:
             "device": self._config.common_name,
             "connected": self._publisher.connected,
             **state,
-            "faults": self.faults.present(),
+            "faults": faults,
             "counters": self.counters.snapshot(),
         }
         text = json.dumps(status, indent=1)
         replace_file(self._config.data_dir / STATUS_FILE, text.encode(), durable=False)
+
+    def _show_gauges(self, state: dict[str, Any], faults: int) -> None:
+        lines = state["lines"]
+        shown = {
+            "outbox_batches": state["outbox"],
+            "lines_open": sum(line["open"] for line in lines),
+            "meters_failing": sum(len(line["failing"]) for line in lines),
+            "recovery_known_intervals": state["recovery"]["known"],
+            "recovery_expected_intervals": state["recovery"]["expected"],
+            "faults": faults,
+        }
+        if state["receipt_age_s"] is not None:
+            shown["receipt_age_seconds"] = state["receipt_age_s"]
+        for name, value in shown.items():
+            self.counters.show(name, value)
 
     def _end(self) -> None:
         self._stop_event.set()
@@ -265,10 +294,28 @@ def read_status(data_dir: Path) -> dict[str, Any] | None:
         text = (data_dir / STATUS_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    status = json.loads(text)
+    try:
+        status = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{data_dir / STATUS_FILE}: not JSON: {error}; restart the agent"
+        ) from error
     if not isinstance(status, dict):
-        raise ValueError(f"{data_dir / STATUS_FILE}: expected a JSON object")
+        raise ValueError(f"{data_dir / STATUS_FILE}: expected a JSON object; restart the agent")
     return status
+
+
+def is_running(status: dict[str, Any]) -> bool:
+    """Whether the agent that wrote this status still runs: it said so lately, and its pid lives."""
+    if not status.get("running") or time.time() - status.get("written_utc_s", 0) > STATUS_AGE_S:
+        return False
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @cache

@@ -31,3 +31,7 @@ class Port(Protocol):
 
 class PortLost(Exception):
     """The port vanished or refused; the line reopens it."""
+
+
+class PortBusy(PortLost):
+    """Another program holds the port; the message names it."""

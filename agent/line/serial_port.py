@@ -17,7 +17,8 @@ from typing import Final, Literal, Self
 
 import serial
 
-from agent.line.port import PortLost
+from agent.line.holders import holders
+from agent.line.port import PortBusy, PortLost
 
 Parity = Literal["N", "E", "O"]
 
@@ -54,7 +55,7 @@ class SerialPort:
         return int(self._opened().fileno())
 
     def open(self) -> None:
-        """Open for this process alone and drop what waits unread; raises PortLost."""
+        """Open for this process alone and drop what waits unread; raises PortLost, PortBusy."""
         self.close()
         try:
             self._serial = serial.Serial(
@@ -69,6 +70,12 @@ class SerialPort:
             self._serial.reset_input_buffer()
         except (serial.SerialException, termios.error, OSError, ValueError) as error:
             self.close()
+            if held := ", ".join(map(str, holders(self._path))):
+                raise PortBusy(
+                    f"{self._path}: expected a free serial port, it is held by {held}; stop that "
+                    "program first (an agent: systemctl stop loadscape-agent), a port serves one "
+                    "program at a time"
+                ) from error
             raise PortLost(
                 f"{self._path}: expected a free serial port that takes {self._baud} Bd "
                 f"8{self._parity}{self._stopbits}, got: {error}; check the cable, the name under "

@@ -153,8 +153,7 @@ def shipped(model: str) -> Profile:
     """The shipped profile of `model`; raises ProfileError."""
     if model not in models():
         raise ProfileError(
-            f"model {model!r}: expected one of {', '.join(models())}; correct the name, or give "
-            "the path of a profile of your own"
+            f"model {model!r}: expected one of {', '.join(models())}; correct the name"
         )
     entry = resources.files("agent.modbus").joinpath("profiles", f"{model}.toml")
     return parse(entry.read_text(encoding="utf-8"), f"profiles/{model}.toml")

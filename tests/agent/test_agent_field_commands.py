@@ -153,7 +153,7 @@ def test_status_tells_of_an_agent_that_never_ran_one_that_runs_and_one_that_stop
     assert "demo-t01: running" in capsys.readouterr().out
     # The line belongs to the running agent: a second reader is told so.
     assert main(["read", "--config", config, meter_of(site, "modbus")]) == 1
-    assert "no other program holds the port" in capsys.readouterr().err
+    assert "held by process" in capsys.readouterr().err
     site.processes.stop("agent-t01")
     assert main(["status", "--json", "--config", config]) == 3
     assert json.loads(capsys.readouterr().out)["running"] is False

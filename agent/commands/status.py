@@ -1,0 +1,78 @@
+"""`status`: how the running agent is doing, from the file that it writes every two seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from agent.commands import EXIT_NOT_RUNNING, EXIT_OK, EXIT_WRONG
+from agent.config import AgentConfig
+from agent.run import is_running, read_status
+
+
+def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
+    """Print it; EXIT_NOT_RUNNING if no agent runs, EXIT_WRONG if the agent names faults."""
+    try:
+        status = read_status(config.data_dir)
+    except (OSError, ValueError) as error:
+        print(f"loadscape-agent: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    if status is None:
+        if chosen.json:
+            print(json.dumps({"device": config.common_name, "running": False, "ever_ran": False}))
+        print(f"no agent has run with data_dir {config.data_dir}", file=sys.stderr)
+        return EXIT_NOT_RUNNING
+    running = is_running(status)
+    if chosen.json:
+        print(json.dumps({**status, "running": running, "ever_ran": True}, indent=1))
+    else:
+        for text in status_lines(config, status, running):
+            print(text)
+    if not running:
+        return EXIT_NOT_RUNNING
+    return EXIT_WRONG if status["faults"] else EXIT_OK
+
+
+def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> Iterator[str]:
+    """What an installer wants to read."""
+    if running:
+        yield f"{status['device']}: running (process {status['pid']})"
+    else:
+        yield f"{status['device']}: not running; this is what it said last"
+        yield f"last seen   {_instant(status['written_utc_s'])} UTC"
+    yield f"clock       {_instant(status['shown_utc_s'])} UTC, {status['clock']}"
+    end = status["last_end_utc_s"]
+    yield f"intervals   {'none closed yet' if end is None else f'closed up to {_instant(end)} UTC'}"
+    yield f"broker      {'connected' if running and status['connected'] else 'not connected'}"
+    yield f"outbox      {status['outbox']} batches wait for a receipt"
+    age = status["receipt_age_s"]
+    yield f"receipt     {'none yet' if age is None else f'{_span(age)} old'}"
+    yield f"keyset      {status['keyset']}"
+    known, expected = status["recovery"]["known"], status["recovery"]["expected"]
+    if expected:
+        share = f"{known / expected:.1%} of the last days ({known} of {expected} intervals)"
+        yield f"recovered   {share} from the meters' own profiles"
+    for line in status["lines"]:
+        meters, failing = len(config.meters_of(line["name"])), line["failing"]
+        text = f"{meters - len(failing)} of {meters} meters answer"
+        if failing:
+            text += f"; not: {', '.join(failing)}"
+        state = "port open" if line["open"] else "port closed"
+        yield f"line        {line['name']}: {state}, {text}"
+    for key, message in status["faults"].items():
+        yield f"fault       {key}: {message}"
+
+
+def _instant(utc_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(utc_s))
+
+
+def _span(seconds: float) -> str:
+    for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
