@@ -39,7 +39,7 @@ def test_the_agents_example_names_every_key_of_its_tables(tmp_path: Path) -> Non
         for name in kind.__slots__  # type: ignore[attr-defined]
     }
     only_on_the_bench = {"clock_file"}
-    tables = {"broker", "keys", "lines", "meters"}
+    tables = {"broker", "keys", "lines", "meters", "places"}
     assert fields - tables - only_on_the_bench == named
 
 
