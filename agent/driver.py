@@ -6,7 +6,9 @@ returns a value that it is not sure of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -27,7 +29,10 @@ class Sample:
     """What one meter showed at one instant; None where the meter has no such value.
 
     Registers are the meter's cumulative counters. `at_utc_ms` is the middle
-    of the transaction that read the registers.
+    of the transaction that read the registers. `serial` is None where it was
+    not asked or the meter does not tell it. `flags` are bits of `Quality`:
+    what the meter marked as no value, or lies outside its limits, is None here
+    and flagged there.
     """
 
     at_utc_ms: int
@@ -54,6 +59,19 @@ class ProfileRow:
     flags: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CounterLimits:
+    """What is known about a meter's counters, to tell a rollover from a reset, a step from a jump.
+
+    Nothing is assumed where nothing is known.
+    """
+
+    rollover: Mapping[str, int] = field(default_factory=dict)
+    """Field of `Sample` -> the first value (Wh, varh) that its counter never shows."""
+    most_per_hour: int | None = None
+    """What a counter can at most gain in an hour, Wh or varh."""
+
+
 class Driver(Protocol):
     """One meter on one line. Used by the line's own thread only."""
 
@@ -70,5 +88,22 @@ class Driver(Protocol):
         """Rows whose end lies in [first, last], oldest first; raises ReadError.
 
         An interval that the meter did not record is absent from the list.
+        """
+        ...
+
+
+class SampledDriver(Driver, Protocol):
+    """A meter without a load profile."""
+
+    @property
+    def counter_limits(self) -> CounterLimits:
+        """What is known about its counters."""
+        ...
+
+    def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
+        """Read registers and gauges now, with `identify` the serial number too.
+
+        Begins no transaction that could end after `deadline_s` (monotonic).
+        Raises ReadError.
         """
         ...

@@ -38,3 +38,7 @@ class Quality(IntFlag):
     """A person replaced a value."""
     NO_GAUGES = 1 << 12
     """Registers are known, voltage and current of this interval are not."""
+    NO_VALUE = 1 << 13
+    """The meter marked a value as not there (all ones, not a number); that sample was not used."""
+    FROZEN = 1 << 14
+    """The meter answers, but its counters stand still although it shows that power flows."""
