@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.driver import Driver
 from agent.line.port import Port
 from agent.line.serial_port import SerialPort
 from wire.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.modbus.frame import Observer
 
 
 def open_line(line: LineConfig) -> SerialPort:
@@ -15,9 +20,17 @@ def open_line(line: LineConfig) -> SerialPort:
 
 
 def build_driver(
-    config: AgentConfig, line: LineConfig, meter: MeterConfig, port: Port, clock: Clock
+    config: AgentConfig,
+    line: LineConfig,
+    meter: MeterConfig,
+    port: Port,
+    clock: Clock,
+    observe: Observer | None = None,
 ) -> Driver:
-    """The meter's driver; raises ConfigError if model, address or password does not fit."""
+    """The meter's driver; raises ConfigError if model, address or password does not fit.
+
+    `observe` is told every frame of a Modbus meter.
+    """
     try:
         if line.protocol == "modbus":
             return _modbus(meter, port, clock)
@@ -45,7 +58,7 @@ def _modbus(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
     from agent.modbus.profile import shipped
 
     assert meter.unit is not None
-    return ModbusDriver(port, meter.unit, shipped(meter.model), clock)
+    return ModbusDriver.on_port(port, meter.unit, shipped(meter.model), clock)
 
 
 def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:

@@ -9,16 +9,21 @@ little.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from agent.driver import MeterRefused, MeterSilent, ProfileRow, Sample
+from agent.driver import CounterLimits, MeterRefused, MeterSilent, ProfileRow, Sample
 from agent.line.port import Port
 from agent.modbus.exchange import AnswerRejected, UnitExchange
 from agent.modbus.planner import Field, LineCost, Read, plan, split
 from agent.modbus.profile import COUNTERS, Profile
-from agent.modbus.transaction import EXCEPTIONS, Answered, ReadRequest, UnitTransactions
+from agent.modbus.transaction import EXCEPTIONS, Answered, ReadRequest
 from wire.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.modbus.exchange import Exchange
+    from agent.modbus.profile import Ratio
 
 _ATTEMPTS: Final = 2
 _NOT_THESE: Final = (1, 2, 3)
@@ -28,27 +33,47 @@ log = logging.getLogger(__name__)
 
 
 class ModbusDriver:
-    """The meter of `profile` at `unit` on `port`. `clock` stamps; deadlines are real time."""
+    """The meter of `profile` at `unit`, asked through `exchange`.
 
-    def __init__(self, port: Port, unit: int, profile: Profile, clock: Clock) -> None:
+    `clock` stamps; deadlines are real time. `ratio` makes primary values of a
+    meter that counts on the secondary side of its transformers.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        unit: int,
+        profile: Profile,
+        clock: Clock,
+        *,
+        ratio: Ratio | None = None,
+    ) -> None:
+        self.exchange = exchange
         self._unit = unit
         self._profile = profile
+        self._clock = clock
+        self._ratio = ratio
         self._name = f"{profile.model} at unit {unit}"
-        self._exchange = UnitExchange(
-            port,
-            unit,
-            gap_s=profile.gap_s,
-            response_timeout_s=profile.response_timeout_s,
-            name=self._name,
-            clock=clock,
-        )
         wanted = {r.field for registers in profile.sample.values() for r in registers}
         self._counters = {r.field for name in COUNTERS for r in profile.sample.get(name, ())}
-        cost = LineCost(port.char_s, max(profile.turnaround_s, profile.gap_s))
+        cost = LineCost(exchange.char_s, max(profile.turnaround_s, profile.gap_s))
         self._planned = plan(wanted, cost, profile.limits)
         self._reads = list(self._planned)
         self._refused: set[Field] = set()
         self._was_silent = False
+
+    @classmethod
+    def on_port(cls, port: Port, unit: int, profile: Profile, clock: Clock) -> ModbusDriver:
+        """The meter on a serial port, asked at the pace that its profile says."""
+        exchange = UnitExchange(
+            port,
+            unit,
+            gap_s=profile.gap_s,
+            response_timeout_s=profile.response_timeout_s,
+            name=f"{profile.model} at unit {unit}",
+            clock=clock,
+        )
+        return cls(exchange, unit, profile, clock)
 
     @property
     def keeps_profile(self) -> bool:
@@ -65,11 +90,11 @@ class ModbusDriver:
         return tuple(r.name for r in self._profile.registers if r.field in self._refused)
 
     @property
-    def transactions(self) -> UnitTransactions:
-        """What was exchanged with the unit; `rejected` counts by reason."""
-        return self._exchange.transactions
+    def counter_limits(self) -> CounterLimits:
+        """What is known about the meter's counters."""
+        return CounterLimits()
 
-    def sample(self) -> Sample:
+    def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         try:
             sample = self._sample()
         except MeterSilent:
@@ -125,11 +150,11 @@ class ModbusDriver:
         Yields what was read, and when (UTC s) it was asked and answered.
         """
         request = ReadRequest(self._unit, self._profile.function, read.address, read.count)
-        verdict = self._exchange.ask(request, 1 if self._was_silent else _ATTEMPTS)
+        verdict = self.exchange.ask(request, 1 if self._was_silent else _ATTEMPTS)
         if isinstance(verdict, Answered):
             for offset in range(read.count):
                 words[read.address + offset] = verdict.data[2 * offset : 2 * offset + 2]
-            yield read.fields, self._exchange.span_utc_s
+            yield read.fields, self.exchange.span_utc_s
             return
         if verdict.code not in _NOT_THESE:
             raise MeterRefused(

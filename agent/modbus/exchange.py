@@ -7,11 +7,19 @@ is due. A silent unit costs its response timeout, not the length of an answer.
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from agent.driver import MeterSilent, ReadError
 from agent.line.port import Port
 from agent.modbus.planner import t35
-from agent.modbus.transaction import Answered, ReadRequest, Refused, UnitTransactions, Verdict
+from agent.modbus.transaction import (
+    Answered,
+    ReadRequest,
+    Reason,
+    Refused,
+    UnitTransactions,
+    Verdict,
+)
 from wire.clock import Clock, SystemClock
 
 _BUSY_PAUSE_S = 0.2
@@ -49,6 +57,16 @@ class UnitExchange:
         self._free_at_s = float("-inf")
         self.span_utc_s = (0.0, 0.0)
         """When the last answered request was sent and its answer complete, by the clock."""
+
+    @property
+    def rejected(self) -> Counter[Reason]:
+        """What was not accepted, by reason."""
+        return self.transactions.rejected
+
+    @property
+    def char_s(self) -> float:
+        """Time of one character on the wire, s."""
+        return self._port.char_s
 
     def ask(self, request: ReadRequest, attempts: int) -> Answered | Refused:
         """The unit's answer, asking at most `attempts` times.

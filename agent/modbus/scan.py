@@ -67,7 +67,7 @@ def _fitting(port: Port, unit: int, clock: Clock) -> Iterator[str]:
 
 def _fits(port: Port, unit: int, profile: Profile, clock: Clock) -> bool:
     try:
-        sample = ModbusDriver(port, unit, profile, clock).sample()
+        sample = ModbusDriver.on_port(port, unit, profile, clock).sample()
     except ReadError:
         return False
     return sample.voltage_dv in _VOLTAGE_DV

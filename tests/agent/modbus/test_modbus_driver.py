@@ -42,7 +42,7 @@ def test_every_shipped_model_reads_what_its_meter_shows(tmp_path: Path, model: s
     there = line(tmp_path, responder)
     with served(there), SerialPort(str(there.link), 19200) as port:
         before_ms = CLOCK.now_utc_s() * 1000
-        sample = ModbusDriver(port, 1, shipped(model), CLOCK).sample()
+        sample = ModbusDriver.on_port(port, 1, shipped(model), CLOCK).sample()
     assert sample.import_wh == seen[-1].import_wh
     assert sample.export_wh == seen[-1].export_wh
     assert sample.import_varh in (seen[-1].import_varh, None)
@@ -53,7 +53,7 @@ def test_every_shipped_model_reads_what_its_meter_shows(tmp_path: Path, model: s
 def test_a_float_counter_has_the_steps_of_its_float(tmp_path: Path) -> None:
     there = line(tmp_path, bus("eastron_sdm630", face=Steady(import_wh=70_000_001)))
     with served(there), SerialPort(str(there.link), 19200) as port:
-        sample = ModbusDriver(port, 1, shipped("eastron_sdm630"), CLOCK).sample()
+        sample = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK).sample()
     # Above 65,536 kWh a float32 of kWh moves in steps of 7.8 Wh.
     assert sample.import_wh == 70_000_000
 
@@ -63,7 +63,7 @@ def test_a_negative_power_is_an_export(tmp_path: Path) -> None:
     there = line(tmp_path, bus(*names, face=Steady(power_w=-4321.0, current_a=6.3)))
     with served(there), SerialPort(str(there.link), 19200) as port:
         powers = [
-            ModbusDriver(port, n, shipped(name), CLOCK).sample().power_w
+            ModbusDriver.on_port(port, n, shipped(name), CLOCK).sample().power_w
             for n, name in enumerate(names, 1)
         ]
     assert powers == [-4321, -4321, -4321]
@@ -72,7 +72,7 @@ def test_a_negative_power_is_an_export(tmp_path: Path) -> None:
 def test_a_paced_sample_takes_hardly_more_than_the_line_formula(tmp_path: Path) -> None:
     there = line(tmp_path, bus("eastron_sdm630"), paced=True)
     with served(there), SerialPort(str(there.link), 19200) as port:
-        driver = ModbusDriver(port, 1, shipped("eastron_sdm630"), CLOCK)
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
         spent_s = []
         for _ in range(3):
             start_s = time.monotonic()
@@ -86,8 +86,8 @@ def test_a_paced_sample_takes_hardly_more_than_the_line_formula(tmp_path: Path) 
 def test_a_dead_meter_costs_its_neighbours_one_timeout(tmp_path: Path) -> None:
     there = line(tmp_path, bus("eastron_sdm120"))
     with served(there), SerialPort(str(there.link), 19200) as port:
-        dead = ModbusDriver(port, 9, shipped("eastron_sdm120"), CLOCK)
-        alive = ModbusDriver(port, 1, shipped("eastron_sdm120"), CLOCK)
+        dead = ModbusDriver.on_port(port, 9, shipped("eastron_sdm120"), CLOCK)
+        alive = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), CLOCK)
         with pytest.raises(MeterSilent, match="eastron_sdm120 at unit 9: expected 78 registers"):
             dead.sample()
         start_s = time.monotonic()
@@ -100,11 +100,11 @@ def test_a_dead_meter_costs_its_neighbours_one_timeout(tmp_path: Path) -> None:
 def test_garbage_is_named_as_such_and_the_next_sample_is_right(tmp_path: Path) -> None:
     there = line(tmp_path, Faulty(bus("eastron_sdm120"), [faults.garbage] * 2))
     with served(there), SerialPort(str(there.link), 19200) as port:
-        driver = ModbusDriver(port, 1, shipped("eastron_sdm120"), CLOCK)
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), CLOCK)
         with pytest.raises(AnswerRejected, match=r"got nothing acceptable .*check termination"):
             driver.sample()
         assert driver.sample().import_wh == 12_345_678
-    assert sum(driver.transactions.rejected.values()) >= 2
+    assert sum(driver.exchange.rejected.values()) >= 2
 
 
 class Lacking:
@@ -130,7 +130,7 @@ def test_a_merged_read_that_is_refused_is_split_once_and_the_split_remembered(
     lacking = Lacking(bus("carlo_gavazzi_em24_rs485"), range(92, 94))
     there = line(tmp_path, lacking)
     with served(there), SerialPort(str(there.link), 19200) as port:
-        driver = ModbusDriver(port, 1, shipped("carlo_gavazzi_em24_rs485"), CLOCK)
+        driver = ModbusDriver.on_port(port, 1, shipped("carlo_gavazzi_em24_rs485"), CLOCK)
         first = driver.sample()
         asked = lacking.asked
         second = driver.sample()
@@ -143,7 +143,7 @@ def test_a_merged_read_that_is_refused_is_split_once_and_the_split_remembered(
 def test_a_meter_without_its_import_counter_is_another_model(tmp_path: Path) -> None:
     there = line(tmp_path, bus("abb_b23_b24"))
     with served(there), SerialPort(str(there.link), 19200) as port:
-        driver = ModbusDriver(port, 1, shipped("eastron_sdm630"), CLOCK)
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
         with pytest.raises(MeterRefused, match=r"another model .*run scan"):
             driver.sample()
 
@@ -159,7 +159,7 @@ def test_a_scan_finds_the_units_and_the_models_that_fit(tmp_path: Path) -> None:
 
 
 def test_a_modbus_meter_keeps_no_profile() -> None:
-    driver = ModbusDriver(SerialPort("/dev/null"), 1, shipped("eastron_sdm120"), CLOCK)
+    driver = ModbusDriver.on_port(SerialPort("/dev/null"), 1, shipped("eastron_sdm120"), CLOCK)
     assert not driver.keeps_profile
     with pytest.raises(MeterRefused, match="this model keeps none"):
         driver.profile(0, 900)

@@ -70,6 +70,6 @@ def pymodbus_meter(tmp_path: Path) -> Iterator[str]:
 
 def test_the_agent_reads_a_pymodbus_server(pymodbus_meter: str) -> None:
     with SerialPort(pymodbus_meter, 19200) as port:
-        sample = ModbusDriver(port, 1, shipped("eastron_sdm120"), SystemClock()).sample()
+        sample = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), SystemClock()).sample()
     assert (sample.import_wh, sample.export_wh, sample.import_varh) == (54_321_500, 12_000, 0)
     assert (sample.voltage_dv, sample.current_ca, sample.power_w) == (2298, 425, -975)
