@@ -124,7 +124,7 @@ class ModbusDriver:
                 f"{self._name}: expected its counter of imported energy, it refused {refused}; "
                 "this is another model than the configuration says: run scan"
             )
-        values = self._profile.reading(words)
+        values = self._profile.reading(words).values
         for name in COUNTERS:
             if (value := values.get(name)) is not None and value < 0:
                 raise AnswerRejected(

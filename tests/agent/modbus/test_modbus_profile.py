@@ -10,8 +10,11 @@ from agent.modbus.profile import COUNTERS, ProfileError, load, models, parse, sh
 WHOLE = """
 model = "m"
 title = "A meter"
+phases = 1
 function = 4
 word_order = "big"
+side = "primary"
+serial = "unknown"
 [sample]
 import_wh = ["energy"]
 [sources]
@@ -33,12 +36,10 @@ def test_each_example_of_a_profile_yields_its_reading(model: str) -> None:
     assert profile.model == model
     assert profile.examples
     for example in profile.examples:
-        words = {
-            address + at // 2: data[at : at + 2]
-            for address, data in example.reads
-            for at in range(0, len(data), 2)
-        }
-        assert profile.reading(words) == example.expect
+        reading = profile.reading(example.words)
+        there = {name: value for name, value in reading.values.items() if value is not None}
+        assert there == example.expect
+        assert reading.flags == example.flags
 
 
 @pytest.mark.parametrize("model", models())
@@ -52,26 +53,26 @@ def test_each_register_names_a_source_and_each_counter_its_step(model: str) -> N
 def test_a_value_of_ones_is_missing_not_a_number() -> None:
     abb = shipped("abb_b23_b24")
     ones = {23296 + at: b"\xff\xff" for at in range(6)}
-    assert abb.reading(ones)["voltage_dv"] is None
+    assert abb.reading(ones).values["voltage_dv"] is None
     signed = {23316: b"\x7f\xff", 23317: b"\xff\xff"}
-    assert abb.reading(signed)["power_w"] is None
+    assert abb.reading(signed).values["power_w"] is None
 
 
 def test_the_low_word_comes_first_where_the_maker_sends_it_so() -> None:
     gavazzi = shipped("carlo_gavazzi_em340")
     words = {52: b"\x00\x01", 53: b"\x00\x02"}
-    assert gavazzi.reading(words)["import_wh"] == (2 * 65536 + 1) * 100
+    assert gavazzi.reading(words).values["import_wh"] == (2 * 65536 + 1) * 100
 
 
 def test_an_unwired_phase_does_not_halve_the_voltage() -> None:
     eastron = shipped("eastron_sdm630")
     words = dict.fromkeys(range(6), b"\0\0") | {0: b"\x43\x66", 1: b"\x66\x66"}
-    assert eastron.reading(words)["voltage_dv"] == 2304
+    assert eastron.reading(words).values["voltage_dv"] == 2304
 
 
 def test_not_a_number_is_a_missing_value() -> None:
     words = {72: b"\x7f\xc0", 73: b"\0\0"}
-    assert shipped("eastron_sdm120").reading(words)["import_wh"] is None
+    assert shipped("eastron_sdm120").reading(words).values["import_wh"] is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_not_a_number_is_a_missing_value() -> None:
         ("address = 72", "address = 70000", "register 1: address: expected 0..65535, got 70000"),
         ('type = "uint32"', 'type = "bcd"', "register 1: type: expected one of int16"),
         ('["energy"]', '["enrgy"]', "sample.import_wh: expected names of this profile's registers"),
-        ("import_wh =", "power_w =", "sample.import_wh: expected the counter of imported energy"),
+        ("import_wh =", "export_wh =", "sample.import_wh: expected the counter of imported energy"),
         ('sources = ["manual"]', 'sources = ["hearsay"]', "sources: expected keys of the table"),
         ('step = "10 Wh"', "", "register 1: step: expected the counter's smallest step"),
         ("function = 4", "function = 4\ngap_s = 1", "p.toml: gap_s: not a key of a profile"),
