@@ -9,7 +9,9 @@ number nothing is carried over.
 
 from __future__ import annotations
 
-from agent.driver import Driver, Sample
+import math
+
+from agent.driver import CounterLimits, Sample, SampledDriver
 from agent.store.database import Recalled
 from agent.store.rows import MeterEpoch, MeterRows, Values, no_data
 from ext.aggregate import Aggregator, Closed, SampleNotLater
@@ -40,20 +42,25 @@ class SampledMeter:
     def __init__(
         self,
         name: str,
-        driver: Driver,
+        driver: SampledDriver,
         *,
         interval_s: int,
         recover_s: int,
         now_utc_s: float,
         recalled: Recalled | None,
+        limits: CounterLimits | None = None,
+        serial: str = "",
     ) -> None:
+        """`serial` is the one set by hand, for a meter that does not tell its own."""
         self.name = name
         self.last_sample_utc_s = float("-inf")
         """When the meter last answered, on the agent's clock."""
         self._driver = driver
         self._interval_s = interval_s
         recalled = recalled or Recalled()
-        self._serial = recalled.serial
+        self._limits = limits or CounterLimits()
+        self._serial = recalled.serial or serial
+        self._identify = True
         self._channels = recalled.channels
         self._epoch = self._new_epoch()
         self._aggregator = self._new_aggregator()
@@ -72,9 +79,17 @@ class SampledMeter:
             self._heard_utc_s = float(end)
             self._aggregator.resume(end * 1000, values[: len(_REGISTERS)])
 
-    def read(self) -> list[MeterRows]:
-        """Sample the meter; the intervals that this closes. Raises ReadError or PortLost."""
-        sample = self._driver.sample()
+    def read(self, now_utc_s: float, deadline_s: float = math.inf) -> list[MeterRows]:
+        """Sample the meter; the intervals that this closes. Raises ReadError or PortLost.
+
+        Begins no transaction that could end after `deadline_s` (monotonic).
+        """
+        identify = self._identify or now_utc_s // self._interval_s > (
+            self.last_sample_utc_s // self._interval_s
+        )
+        self._identify = True
+        sample = self._driver.sample(identify=identify, deadline_s=deadline_s)
+        self._identify = False
         rows: list[MeterRows] = []
         serial = sample.serial or self._serial
         if self._serial and serial != self._serial:

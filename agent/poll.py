@@ -282,7 +282,7 @@ class LineThread(threading.Thread):
         began_s = time.monotonic()
         turn.sampled_at_s = began_s
         try:
-            closed = turn.meter.read()
+            closed = turn.meter.read(self._clock.now_utc_s())
         except ReadError as error:
             self._failed(turn, began_s, error)
             return

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.driver import Sample
+from agent.driver import CounterLimits, Sample
 from agent.interval import SampledMeter
 from agent.store.database import Recalled
 from agent.store.rows import MeterRows
@@ -26,7 +27,9 @@ class Meter:
     samples: list[Sample] = field(default_factory=list)
     keeps_profile: bool = False
 
-    def sample(self) -> Sample:
+    counter_limits: CounterLimits = field(default_factory=CounterLimits)
+
+    def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         return self.samples.pop(0)
 
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[object]:
@@ -45,15 +48,21 @@ def meter_of(*samples: Sample, now: float = T0, recalled: Recalled | None = None
     )  # type: ignore[arg-type]
 
 
+def read(meter: SampledMeter) -> list[MeterRows]:
+    """Read when the driver's next sample is due."""
+    driver: Meter = meter._driver  # type: ignore[assignment]
+    return meter.read(driver.samples[0].at_utc_ms / 1000)
+
+
 def rows_of(groups: list[MeterRows]) -> dict[int, tuple[int, ...]]:
     return {end: tuple(values) for group in groups for end, values in group.rows}
 
 
 def test_the_counter_is_interpolated_to_the_edge_and_the_raw_one_kept() -> None:
     meter = meter_of(sample(T0 + 1, 0), sample(T0 + S - 10, 1000), sample(T0 + S + 10, 1020))
-    assert meter.read() == []
-    assert meter.read() == []
-    (group,) = meter.read()
+    assert read(meter) == []
+    assert read(meter) == []
+    (group,) = read(meter)
     values = rows_of([group])[T0 + S]
 
     assert values[IMPORT] == 1010
@@ -65,13 +74,13 @@ def test_the_counter_is_interpolated_to_the_edge_and_the_raw_one_kept() -> None:
 
 def test_a_silence_longer_than_an_interval_is_reported_missing_exactly_once() -> None:
     meter = meter_of(sample(T0 + 10, 0), sample(T0 + 3 * S + 10, 9), sample(T0 + 4 * S, 12))
-    meter.read()
+    read(meter)
     assert meter.expire(T0 + S + 5) == []
     early = rows_of(meter.expire(T0 + 2 * S + 20))
     assert list(early) == [T0 + S, T0 + 2 * S]
     assert all(values[-1] == Quality.NO_DATA for values in early.values())
-    assert list(rows_of(meter.read())) == [T0 + 3 * S]
-    (closed,) = rows_of(meter.read()).items()
+    assert list(rows_of(read(meter))) == [T0 + 3 * S]
+    (closed,) = rows_of(read(meter)).items()
     assert closed[0] == T0 + 4 * S
     assert closed[1][IMPORT] == 12
     assert closed[1][-1] & Quality.PARTIAL
@@ -93,8 +102,8 @@ def test_a_short_restart_goes_on_from_the_stored_edge() -> None:
     meter = meter_of(
         sample(T0 + 200, 20), sample(T0 + S, 90), now=T0 + 190, recalled=recalled_at(T0, 10)
     )
-    assert meter.read() == []
-    (closed,) = rows_of(meter.read()).items()
+    assert read(meter) == []
+    (closed,) = rows_of(read(meter)).items()
     assert closed[0] == T0 + S
     assert closed[1][IMPORT] == 90
     assert closed[1][-1] & Quality.PARTIAL
@@ -107,11 +116,11 @@ def test_a_restart_that_took_too_long_leaves_a_reported_gap() -> None:
         now=T0 + 2 * S,
         recalled=recalled_at(T0, 1),
     )
-    assert {end: values[-1] for end, values in rows_of(meter.read()).items()} == {
+    assert {end: values[-1] for end, values in rows_of(read(meter)).items()} == {
         T0 + S: Quality.NO_DATA,
         T0 + 2 * S: Quality.NO_DATA,
     }
-    assert list(rows_of(meter.read())) == [T0 + 3 * S]
+    assert list(rows_of(read(meter))) == [T0 + 3 * S]
 
 
 def test_no_difference_is_taken_across_an_exchange() -> None:
@@ -122,15 +131,15 @@ def test_no_difference_is_taken_across_an_exchange() -> None:
         sample(T0 + 2 * S, 8, "B2"),
         sample(T0 + 3 * S, 9, "B2"),
     )
-    meter.read()
-    meter.read()
-    lost = meter.read()
+    read(meter)
+    read(meter)
+    lost = read(meter)
     assert rows_of(lost)[T0 + S][-1] == Quality.NO_DATA
     assert lost[0].epoch.serial == "A1"
-    (first,) = meter.read()
+    (first,) = read(meter)
     assert first.epoch.serial == "B2"
     assert rows_of([first])[T0 + 2 * S][-1] & Quality.METER_EXCHANGED
-    assert not rows_of(meter.read())[T0 + 3 * S][-1] & Quality.METER_EXCHANGED
+    assert not rows_of(read(meter))[T0 + 3 * S][-1] & Quality.METER_EXCHANGED
 
 
 @settings(max_examples=200)
@@ -150,7 +159,7 @@ def test_every_interval_is_reported_once_in_order_and_closed_ones_sum_exactly(
     for number, taken in enumerate(samples):
         if number in silences:
             ends += rows_of(meter.expire(taken.at_utc_ms / 1000 - 0.5))
-        for end, values in rows_of(meter.read()).items():
+        for end, values in rows_of(read(meter)).items():
             ends.append(end)
             if not values[-1] & Quality.NO_DATA:
                 assert abs(values[IMPORT] - (end - T0)) <= 1
