@@ -13,6 +13,11 @@ class Port(Protocol):
         """Time of one character on the wire, s."""
         ...
 
+    @property
+    def opened_at_s(self) -> float:
+        """When the port was last opened (monotonic); -inf before that."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Send all of `data`; raises PortLost."""
         ...

@@ -7,6 +7,7 @@ decision. Deadlines are monotonic, so no change of the clock can stretch one.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import stat
@@ -19,6 +20,7 @@ import serial
 
 from agent.line.holders import holders
 from agent.line.port import PortBusy, PortLost
+from agent.line.rs485 import Rs485
 
 Parity = Literal["N", "E", "O"]
 
@@ -31,13 +33,20 @@ class SerialPort:
     """One serial port, 8 data bits; `baud` in Bd. Used by one thread."""
 
     def __init__(
-        self, path: str, baud: int = 9600, parity: Parity = "N", stopbits: int = 1
+        self,
+        path: str,
+        baud: int = 9600,
+        parity: Parity = "N",
+        stopbits: int = 1,
+        rs485: Rs485 | None = None,
     ) -> None:
         self._path = path
         self._baud = baud
         self._parity = parity
         self._stopbits = stopbits
+        self._rs485 = rs485
         self._serial: serial.Serial | None = None
+        self._opened_at_s = -math.inf
         self._poll = select.poll()
 
     @property
@@ -49,6 +58,10 @@ class SerialPort:
     def char_s(self) -> float:
         bits = 1 + 8 + (self._parity != "N") + self._stopbits
         return bits / self._baud
+
+    @property
+    def opened_at_s(self) -> float:
+        return self._opened_at_s
 
     def fileno(self) -> int:
         """The open port's descriptor, for a caller's own poll; raises PortLost."""
@@ -83,6 +96,7 @@ class SerialPort:
             ) from error
         self._poll = select.poll()
         self._poll.register(self._serial.fileno(), select.POLLIN)
+        self._opened_at_s = time.monotonic()
 
     def close(self) -> None:
         """Let go of the port; the next use opens it again. May be called twice."""

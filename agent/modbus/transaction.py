@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from ext.checksum import crc16_modbus
+from ext.frame import search
 
 READ_HOLDING: Final = 3
 READ_INPUT: Final = 4
@@ -35,7 +37,10 @@ EXCEPTIONS: Final = {
     10: "gateway path unavailable",
     11: "gateway target failed to respond",
 }
+GATEWAY: Final = (10, 11)
+"""Exceptions by which a gateway says that the unit did not answer it: no word of the unit's own."""
 LATE_WINDOW_S: Final = 0.6
+"""How long after its deadline an answer is still waited for before anything else is asked."""
 _EXCEPTION_LENGTH: Final = 5
 _MOST_BUFFERED: Final = 2048
 
@@ -88,21 +93,38 @@ class Refused:
 
 
 Verdict = Answered | Refused
+Heard = Callable[[str, bytes], None]
+"""Takes the verdict on a frame (see `agent.modbus.frame.Frame`) and its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Debt:
+    """An answer that is outstanding."""
+
+    request: ReadRequest
+    asked_at_s: float
+    late_from_s: float
 
 
 class UnitTransactions:
-    """One unit's requests and answers; `rejected` counts what was not accepted, by reason."""
+    """One unit's requests and answers; `rejected` counts what was not accepted, by reason.
 
-    def __init__(self, unit: int, *, late_window_s: float = LATE_WINDOW_S) -> None:
+    Instants are monotonic seconds. `heard` is told every frame with its
+    verdict, in the order in which they came.
+    """
+
+    def __init__(
+        self, unit: int, *, late_window_s: float = LATE_WINDOW_S, heard: Heard | None = None
+    ) -> None:
         self.unit = unit
         self.rejected: Counter[Reason] = Counter()
+        self._heard = heard
         self._shortest_window_s = late_window_s
         self._slowest_s = 0.0
         self._asked: ReadRequest | None = None
         self._asked_at_s = 0.0
         self._deadline_s = 0.0
-        self._owed: list[tuple[ReadRequest, float]] = []
-        """Requests whose answer is outstanding, with the instant from which on it is late."""
+        self._owed: list[_Debt] = []
         self._buffer = bytearray()
 
     @property
@@ -110,24 +132,36 @@ class UnitTransactions:
         """How long after its deadline an answer may still come, s."""
         return max(self._shortest_window_s, 2 * self._slowest_s)
 
+    @property
+    def begun(self) -> bool:
+        """Whether bytes wait that are not yet understood: an answer's beginning, or noise."""
+        return bool(self._buffer)
+
     def clear_at_s(self, request: ReadRequest) -> float:
         """Until when the line must be listened to before `request` may go; -inf if it may now."""
         return max(
-            (late_s + self.late_window_s for owed, late_s in self._owed if owed != request),
+            (d.late_from_s + self.late_window_s for d in self._owed if d.request != request),
             default=float("-inf"),
         )
+
+    def owes(self, request: ReadRequest) -> bool:
+        """Whether an answer to the same request is outstanding, so that it may be the next one."""
+        return any(debt.request == request for debt in self._owed)
 
     def overhear(self, data: bytes, now_s: float) -> None:
         """Take bytes that came while nothing was asked: late answers settle what is owed."""
         self._buffer += data
         self._forget(now_s)
-        for request, late_s in list(self._owed):
-            at = self._find(request)
-            if at is not None:
-                self._classify(at)
-                self._settle(request)
-                self._slowest_s = max(self._slowest_s, now_s - late_s)
-                self.rejected["late"] += 1
+        for debt in tuple(self._owed):
+            at, length, _ = self._search(debt.request)
+            if at < 0:
+                continue
+            self._classify(at)
+            self._tell("late", self._take(length))
+            self.rejected["late"] += 1
+            oldest = next(owed for owed in self._owed if owed.request == debt.request)
+            self._owed.remove(oldest)
+            self._slowest_s = max(self._slowest_s, now_s - oldest.asked_at_s)
         self._trim()
 
     def ask(self, request: ReadRequest, now_s: float, deadline_s: float) -> bytes:
@@ -149,103 +183,82 @@ class UnitTransactions:
             self.overhear(data, now_s)
             return None
         self._buffer += data
-        at = self._find(request)
-        if at is None:
+        self._skip_echo(request.frame)
+        at, length, _ = self._search(request)
+        if at < 0:
             self._trim()
             return None
-        length = self._length_at(at, request)
-        frame = bytes(self._buffer[at : at + length])
         self._classify(at)
-        del self._buffer[:length]
+        frame = self._take(length)
         self._slowest_s = max(self._slowest_s, now_s - self._asked_at_s)
         self._asked = None
         # A repeated request is answered twice if the first answer was only late: one is still owed.
         still_s = max(now_s, self._deadline_s)
-        self._owed = [(owed, still_s if owed == request else late) for owed, late in self._owed]
-        return Refused(frame[2]) if frame[1] & 0x80 else Answered(frame[3:-2])
+        self._owed = [
+            replace(debt, late_from_s=still_s) if debt.request == request else debt
+            for debt in self._owed
+        ]
+        if not frame[1] & 0x80:
+            self._tell("answer", frame)
+            return Answered(frame[3:-2])
+        if frame[2] in GATEWAY:
+            # The gateway's patience is at an end; the unit's answer may still be on its way.
+            self._owed.append(_Debt(request, self._asked_at_s, still_s))
+        self._tell(f"exception {frame[2]} ({EXCEPTIONS.get(frame[2], 'unknown')})", frame)
+        return Refused(frame[2])
 
     def missing(self) -> int:
-        """How many more bytes could at the earliest complete an acceptable frame."""
-        request = self._asked
-        if request is None:
-            return 1
-        heads = self._heads(request)
-        whole = [
-            at + length - len(self._buffer)
-            for head, length in heads
-            if (at := self._buffer.rfind(head)) >= 0
-        ]
-        pending = [count for count in whole if count > 0]
-        if pending:
-            return min(pending)
-        tail = self._buffer[-2:]
-        begun = max(
-            (
-                size
-                for head, _ in heads
-                for size in (1, 2)
-                if len(tail) >= size and size < len(head) and tail.endswith(head[:size])
-            ),
-            default=0,
-        )
-        return _EXCEPTION_LENGTH - begun
+        """How many more bytes could at the earliest complete a frame that is asked for or owed."""
+        if self._asked is not None:
+            return self._search(self._asked)[2]
+        return min((self._search(debt.request)[2] for debt in self._owed), default=1)
 
     def give_up(self, now_s: float) -> None:
         """Nothing acceptable came in time: from the deadline on the answer is late.
 
         An answer that has begun is kept, so that its rest settles what is owed.
         """
-        request, self._asked = self._asked, None
+        request = self._asked
         if request is None:
             return
-        self._owed.append((request, max(now_s, self._deadline_s)))
-        begun = [
-            at
-            for head, length in self._heads(request)
-            if (at := self._buffer.rfind(head)) >= 0 and len(self._buffer) < at + length
-        ]
-        self._classify(min(begun, default=len(self._buffer)))
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of an answer waits for its rest."""
-        return bool(self._buffer)
+        self._owed.append(_Debt(request, self._asked_at_s, max(now_s, self._deadline_s)))
+        if not self._buffer:
+            self._tell("silence", b"")
+        self._classify(self._begins_at(request))
+        self._asked = None
 
     # --- the search -------------------------------------------------------------------------
 
-    def _heads(self, request: ReadRequest) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
-        """How an acceptable frame begins, and its length: the answer, the exception."""
-        return (
+    def _search(self, request: ReadRequest) -> tuple[int, int, int]:
+        return search(self._buffer, self.unit, request.function, 2 * request.count)
+
+    def _begins_at(self, request: ReadRequest) -> int:
+        """Where in the buffer an answer begins that is not whole; its end if none does."""
+        size = len(self._buffer)
+        found = size
+        for head, length in (
             (bytes([self.unit, request.function, 2 * request.count]), request.answer_length),
             (bytes([self.unit, request.function | 0x80]), _EXCEPTION_LENGTH),
-        )
+        ):
+            at = self._buffer.find(head, max(0, size - length + 1))
+            if at >= 0:
+                found = min(found, at)
+        return found
 
-    def _length_at(self, at: int, request: ReadRequest) -> int:
-        return _EXCEPTION_LENGTH if self._buffer[at + 1] & 0x80 else request.answer_length
-
-    def _find(self, request: ReadRequest) -> int | None:
-        """Where in the buffer the first acceptable whole frame for `request` begins."""
-        found = []
-        for head, length in self._heads(request):
-            at = self._buffer.find(head)
-            while at >= 0:
-                if _sound(self._buffer[at : at + length], length):
-                    found.append(at)
-                    break
-                at = self._buffer.find(head, at + 1)
-        return min(found, default=None)
-
-    def _settle(self, request: ReadRequest) -> None:
-        """Drop the owed frame at the buffer's start and the oldest debt that it pays."""
-        del self._buffer[: self._length_at(0, request)]
-        for position, (owed, _) in enumerate(self._owed):
-            if owed == request:
-                del self._owed[position]
-                return
+    def _skip_echo(self, sent: bytes) -> None:
+        """Drop the request itself where it stands before all else, as half-duplex adapters do."""
+        if self._buffer.startswith(sent):
+            self._classify(len(sent))
 
     def _forget(self, now_s: float) -> None:
         window_s = self.late_window_s
-        self._owed = [(owed, late_s) for owed, late_s in self._owed if now_s < late_s + window_s]
+        self._owed = [debt for debt in self._owed if now_s < debt.late_from_s + window_s]
+
+    def _take(self, length: int) -> bytes:
+        """The first `length` bytes of the buffer, which no longer holds them."""
+        frame = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return frame
 
     def _trim(self) -> None:
         """Keep the buffer bounded under a flood; no frame is longer than what stays."""
@@ -256,38 +269,56 @@ class UnitTransactions:
 
     def _classify(self, end: int) -> None:
         """Count what the first `end` bytes were, and drop them."""
-        data = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        at = 0
-        in_noise = False
+        if not end:
+            return
+        data = self._take(end)
+        asked = self._asked or (self._owed[-1].request if self._owed else None)
+        sent = asked.frame if asked else b""
+        at = noise_from = 0
         while at < len(data):
-            reason, length = self._recognise(data, at)
-            if reason != "noise" or not in_noise:
-                self.rejected[reason] += 1
-            in_noise = reason == "noise"
+            reason, length = self._recognise(data, at, asked, sent)
+            if reason != "noise":
+                self._reject("noise", data[noise_from:at])
+                self._reject(reason, data[at : at + length])
+                noise_from = at + length
             at += length
+        self._reject("noise", data[noise_from:])
 
-    def _recognise(self, data: bytes, at: int) -> tuple[Reason, int]:
-        rest = data[at:]
-        asked = self._asked or (self._owed[-1][0] if self._owed else None)
-        if asked is not None and rest.startswith(asked.frame):
-            return "echo", len(asked.frame)
-        if len(rest) < _EXCEPTION_LENGTH or not 1 <= rest[0] <= 247:
+    def _reject(self, reason: Reason, data: bytes) -> None:
+        if data:
+            self.rejected[reason] += 1
+            self._tell(reason, data)
+
+    def _tell(self, verdict: str, data: bytes) -> None:
+        if self._heard is not None:
+            self._heard(verdict, data)
+
+    def _recognise(
+        self, data: bytes, at: int, asked: ReadRequest | None, sent: bytes
+    ) -> tuple[Reason, int]:
+        """What begins at `at`, and its length."""
+        if sent and data.startswith(sent, at):
+            return "echo", len(sent)
+        left = len(data) - at
+        if left < _EXCEPTION_LENGTH or not 1 <= data[at] <= 247:
             return "noise", 1
-        length = _EXCEPTION_LENGTH if rest[1] & 0x80 else 5 + rest[2]
-        if _sound(rest[:length], length):
-            if rest[0] != self.unit:
-                return "other_unit", length
-            if asked is None or rest[1] & 0x7F != asked.function:
-                return "other_function", length
-            return ("other_count" if rest[2] != 2 * asked.count else "late"), length
-        if asked is not None and any(rest.startswith(head) for head, _ in self._heads(asked)):
-            return "bad_crc", min(length, len(rest))
+        length = _EXCEPTION_LENGTH if data[at + 1] & 0x80 else 5 + data[at + 2]
+        if length <= left and crc16_modbus(data[at : at + length]) == 0:
+            return self._misfit(data, at, asked), length
+        if asked is not None and data[at] == self.unit:
+            answered = data[at + 1] == asked.function and data[at + 2] == 2 * asked.count
+            if answered or data[at + 1] == asked.function | 0x80:
+                return "bad_crc", min(length, left)
         return "noise", 1
 
-
-def _sound(frame: bytes | bytearray, length: int) -> bool:
-    """Whether `frame` is whole and its CRC is right."""
-    return len(frame) == length and crc16_modbus(bytes(frame[:-2])) == int.from_bytes(
-        frame[-2:], "little"
-    )
+    def _misfit(self, data: bytes, at: int, asked: ReadRequest | None) -> Reason:
+        """Why the sound frame at `at` is not the answer."""
+        if data[at] != self.unit:
+            return "other_unit"
+        if asked is None:
+            return "late"
+        if data[at + 1] & 0x7F != asked.function:
+            return "other_function"
+        if not data[at + 1] & 0x80 and data[at + 2] != 2 * asked.count:
+            return "other_count"
+        return "late"
