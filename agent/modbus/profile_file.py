@@ -6,6 +6,7 @@ is in docs/modbus.md.
 
 from __future__ import annotations
 
+import struct
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from typing import Any, Final, Literal
 
 from agent.modbus.identity import IdentityRegister, IdentityRule
 from agent.modbus.register import BASE_UNIT, ENERGY, FORMATS, Register, WordOrder, ones
+from ext.checksum import crc16_modbus
 from wire.quality import Quality
 
 UNKNOWN: Final = "unknown"
 """What a profile says where no source names a serial register or a rule."""
+_REQUEST_LENGTH: Final = 8
 _BAUDS: Final = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
@@ -41,10 +44,13 @@ class SerialDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Bytes of answers (data only) by wire address, and what a sample must make of them."""
+    """Answers of a meter, and what a sample must make of them."""
 
     origin: Literal["composed", "captured"]
+    source: str
+    """Where captured frames come from."""
     reads: tuple[tuple[int, bytes], ...]
+    """Wire address and the answer's register bytes."""
     expect: Mapping[str, int]
     """Fields of the sample; one that is not here must come out as None."""
     flags: int = 0
@@ -236,27 +242,49 @@ def read_identify(table: Table, sources: Mapping[str, str]) -> tuple[IdentityRul
 
 def read_example(table: Table) -> Example:
     """One [[example]]; raises ProfileError."""
-    reads = []
-    for inner in table.inner("read"):
-        text = inner.get("data", str)
-        try:
-            reads.append((inner.within("address", 0, 65535), bytes.fromhex(text)))
-        except ValueError as error:
-            raise inner.wrong("data", "hexadecimal bytes", text) from error
-        inner.nothing_else()
+    origin = table.one_of("origin", ("composed", "captured"))
+    source = table.get("source", str, "" if origin == "composed" else None)
+    reads = tuple(_read(inner) for inner in table.inner("read"))
     flags = Quality(0)
     for name in table.get("flags", list, []):
         if name not in Quality.__members__:
             raise table.wrong("flags", f"names of {', '.join(Quality.__members__)}", name)
         flags |= Quality[name]
     example = Example(
-        table.one_of("origin", ("composed", "captured")),
-        tuple(reads),
+        origin,
+        source,
+        reads,
         table.table("expect"),
         int(flags),
     )
     table.nothing_else()
     return example
+
+
+def _read(table: Table) -> tuple[int, bytes]:
+    """One [[example.read]]: a request and its answer, whole frames with their CRC."""
+    request, answer = _frame(table, "request"), _frame(table, "answer")
+    if len(request) != _REQUEST_LENGTH:
+        raise table.wrong("request", f"{_REQUEST_LENGTH} bytes", f"{len(request)} bytes")
+    address, count = struct.unpack(">HH", request[2:6])
+    head = request[:2] + bytes([2 * count & 0xFF])
+    if answer[:3] != head or len(answer) != 5 + 2 * count:
+        expected = f"{5 + 2 * count} bytes that begin {head.hex(' ')}"
+        raise table.wrong("answer", expected, f"{len(answer)} bytes, {answer[:3].hex(' ')}")
+    table.nothing_else()
+    return address, answer[3:-2]
+
+
+def _frame(table: Table, key: str) -> bytes:
+    text = table.get(key, str)
+    try:
+        frame = bytes.fromhex(text)
+    except ValueError as error:
+        raise table.wrong(key, "hexadecimal bytes", text) from error
+    checksum = crc16_modbus(frame[:-2]).to_bytes(2, "little")
+    if frame[-2:] != checksum:
+        raise table.wrong(key, f"a CRC of {checksum.hex(' ')}", frame[-2:].hex(" "))
+    return frame
 
 
 def _identity(table: Table, sources: Mapping[str, str]) -> IdentityRegister:
