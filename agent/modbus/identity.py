@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from agent.driver import MeterRefused
+from agent.modbus.register import WordOrder
 from agent.modbus.transaction import (
     EXCEPTIONS,
     MAX_REGISTERS,
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from agent.modbus.exchange import Exchange
 
 IdentityType = Literal["uint16", "uint32", "uint64", "hex", "ascii"]
-WordOrder = Literal["big", "little"]
 
 _WORDS: Final = {"uint16": 1, "uint32": 2, "uint64": 4}
 _ATTEMPTS: Final = 2
 _NOT_HERE: Final = (1, 2, 3)
 """Exceptions that say "no such register" rather than "not now"."""
+_SHORTEST: Final = 2
+"""Characters that a serial number has at least."""
 
 
 class NoSerialRegister(MeterRefused):
@@ -41,10 +43,11 @@ class IdentityRegister:
     """`words` registers from wire address `address` on, read with `function`.
 
     `uint16`, `uint32` and `uint64` are numbers, shown in decimal. `hex` is a
-    number whose hexadecimal digits are what the maker prints. `ascii` is two
-    characters per register, the first in the high byte; the profile's word
-    order does not apply to it. `sources` name who says so. Raises ValueError
-    when the parts do not fit together.
+    number whose hexadecimal digits are what the maker prints. `ascii` is one or
+    two characters per register, the first in the high byte; the profile's word
+    order does not apply to it. `block` is the first address and the number of
+    the registers that the meter gives only as a whole. `sources` name who says
+    so. Raises ValueError when the parts do not fit together.
     """
 
     function: int
@@ -52,6 +55,7 @@ class IdentityRegister:
     words: int
     type: IdentityType
     sources: tuple[str, ...] = ()
+    block: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.function not in (READ_HOLDING, READ_INPUT):
@@ -69,24 +73,48 @@ class IdentityRegister:
                 f"address: expected 0..{65536 - self.words} for {self.words} words, "
                 f"got {self.address}"
             )
+        at, count = self.read
+        if not 1 <= count <= MAX_REGISTERS or not 0 <= at <= 65536 - count:
+            raise ValueError(f"block: expected 1..{MAX_REGISTERS} registers, got {count} from {at}")
+        if not at <= self.address <= at + count - self.words:
+            raise ValueError(
+                f"block: expected registers {self.address}..{self.address + self.words - 1} "
+                f"within it, got {count} registers from {at}"
+            )
+
+    @property
+    def read(self) -> tuple[int, int]:
+        """First wire address and number of the registers that are asked for."""
+        return self.block or (self.address, self.words)
 
     def request(self, unit: int) -> ReadRequest:
         """What asks `unit` for these registers."""
-        return ReadRequest(unit, self.function, self.address, self.words)
+        return ReadRequest(unit, self.function, *self.read)
+
+    def own(self, data: bytes) -> bytes:
+        """The register's part of `data`, the answer to `request`.
+
+        Raises ValueError for an answer of another length.
+        """
+        at, count = self.read
+        if len(data) != 2 * count:
+            raise ValueError(f"expected {2 * count} bytes from register {at}, got {len(data)}")
+        start = 2 * (self.address - at)
+        return data[start : start + 2 * self.words]
 
     def text(self, data: bytes, word_order: WordOrder) -> str | None:
-        """What the registers say, stripped; None where the meter has nothing set there.
+        """What the answer `data` says, stripped; None where the meter has nothing set there.
 
         Characters that are not printable ASCII are no text: None as well.
         """
-        if len(data) != 2 * self.words:
-            raise ValueError(f"expected {2 * self.words} bytes of identity, got {len(data)}")
-        if data.strip(b"\x00") == b"" or data.strip(b"\xff") == b"":
+        raw = self.own(data)
+        if not raw.strip(b"\x00") or not raw.strip(b"\xff"):
             return None
         if self.type == "ascii":
-            text = data.partition(b"\x00")[0].strip(b" \xff").decode("latin-1")
+            # EM1xx and EM3xx fill the high byte of every character with zero, EM24 the end.
+            text = raw.replace(b"\x00", b"").strip(b" \xff").decode("latin-1")
             return text if text and text.isascii() and text.isprintable() else None
-        number = int.from_bytes(_big(data, word_order), "big")
+        number = int.from_bytes(_big(raw, word_order), "big")
         return f"{number:0{4 * self.words}X}" if self.type == "hex" else str(number)
 
 
@@ -117,9 +145,9 @@ class IdentityRule:
             raise ValueError(f"begins: expected texts, got {self.begins!r}")
 
     def matches(self, data: bytes, word_order: WordOrder) -> bool:
-        """Whether the registers' bytes are this model's."""
+        """Whether `data`, the answer to the register's request, is this model's."""
         if self.register.type != "ascii":
-            return int.from_bytes(_big(data, word_order), "big") in self.equals
+            return int.from_bytes(_big(self.register.own(data), word_order), "big") in self.equals
         text = self.register.text(data, word_order)
         return text is not None and (text in self.equals or text.startswith(self.begins))
 
@@ -133,8 +161,10 @@ def read_serial(
 ) -> str | None:
     """The serial number that `unit` tells now; None where it has none set.
 
-    Raises NoSerialRegister when the meter has no such register, MeterRefused
-    when it refuses for now, and whatever `exchange.ask` raises.
+    A number of one character is none: meters show that while they start (seen
+    on Carlo Gavazzi meters: dbus-cgwacs, ac_sensor_updater.cpp). Raises
+    NoSerialRegister when the meter has no such register, MeterRefused when it
+    refuses for now, and whatever `exchange.ask` raises.
     """
     verdict = exchange.ask(register.request(unit), _ATTEMPTS, deadline_s)
     if isinstance(verdict, Refused):
@@ -148,7 +178,8 @@ def read_serial(
                 what + "set serial by hand in the configuration, or check the model with scan"
             )
         raise MeterRefused(what + "it is asked again later")
-    return register.text(verdict.data, word_order)
+    text = register.text(verdict.data, word_order)
+    return text if text is not None and len(text) >= _SHORTEST else None
 
 
 def _big(data: bytes, word_order: WordOrder) -> bytes:
