@@ -33,7 +33,7 @@ def build_driver(
     """
     try:
         if line.protocol == "modbus":
-            return _modbus(meter, port, clock)
+            return _modbus(config, meter, port, clock, observe)
         return _dlms(meter, port, clock)
     except (ValueError, OSError) as error:
         what = f"meter {meter.id} (model {meter.model}, line {line.name})"
@@ -53,12 +53,15 @@ def _key(error: Exception) -> str | None:
     return "password_file" if isinstance(error, OSError | ConfigError) else None
 
 
-def _modbus(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
+def _modbus(
+    config: AgentConfig, meter: MeterConfig, port: Port, clock: Clock, observe: Observer | None
+) -> Driver:
     from agent.modbus.driver import ModbusDriver
-    from agent.modbus.profile import shipped
+    from agent.modbus.profile import find
 
     assert meter.unit is not None
-    return ModbusDriver.on_port(port, meter.unit, shipped(meter.model), clock)
+    profile = find(meter.model, config.places.path.parent)
+    return ModbusDriver.on_port(port, meter.unit, profile, clock, observe=observe)
 
 
 def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:

@@ -1,35 +1,68 @@
-"""One Modbus meter as a `Driver`: a profile's values in as few reads as the line formula allows.
+"""One Modbus meter as a `SampledDriver`: its values in as few reads as the line formula allows.
 
 What the meter refuses is asked in smaller pieces, and a value that it refuses
 alone is not asked again: it comes out as None. A meter that was silent is
-asked once, not twice, until it answers again, so that it costs its neighbours
-little.
+mostly asked once, not twice, until it answers again, so that it costs its
+neighbours little.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from agent.driver import CounterLimits, MeterRefused, MeterSilent, ProfileRow, Sample
 from agent.line.port import Port
 from agent.modbus.exchange import AnswerRejected, UnitExchange
-from agent.modbus.planner import Field, LineCost, Read, plan, split
-from agent.modbus.profile import COUNTERS, Profile
-from agent.modbus.transaction import EXCEPTIONS, Answered, ReadRequest
+from agent.modbus.identity import NoSerialRegister, read_serial
+from agent.modbus.meter_plan import MeterPlan
+from agent.modbus.planner import Field, LineCost, Read
+from agent.modbus.profile import COUNTERS, Profile, Ratio, ShownRegister
+from agent.modbus.transaction import EXCEPTIONS, Answered, ReadRequest, Refused
 from wire.clock import Clock
 
 if TYPE_CHECKING:
     from agent.modbus.exchange import Exchange
-    from agent.modbus.profile import Ratio
+    from agent.modbus.frame import Observer
 
 _ATTEMPTS: Final = 2
-_NOT_THESE: Final = (1, 2, 3)
+_TRY_OTHERWISE: Final = 4
+"""Of so many rounds with a silent meter one asks twice and one asks for a single value first."""
+_ILLEGAL_FUNCTION: Final = 1
+_NOT_THESE: Final = (_ILLEGAL_FUNCTION, 2, 3)
 """Exceptions that say "not these registers" rather than "not now"."""
+_NO_RATIO: Final = Ratio()
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything that the profile knows of, as the meter shows it at one instant."""
+
+    at_utc_ms: int
+    serial: str | None
+    registers: tuple[ShownRegister, ...]
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round of reads brought, and when each of them was asked and answered (UTC s)."""
+
+    deadline_s: float
+    words: dict[int, bytes]
+    spans: list[tuple[Read, tuple[float, float]]]
+
+    def middle_utc_ms(self, fields: Collection[Field]) -> int:
+        """The middle of the transactions that read one of `fields`, or of all of them."""
+        spans = [span for read, span in self.spans if not set(fields).isdisjoint(read.fields)]
+        spans = spans or [span for _, span in self.spans]
+        sent_s, came_s = min(span[0] for span in spans), max(span[1] for span in spans)
+        return round((sent_s + came_s) / 2 * 1000)
 
 
 class ModbusDriver:
@@ -46,7 +79,7 @@ class ModbusDriver:
         profile: Profile,
         clock: Clock,
         *,
-        ratio: Ratio | None = None,
+        ratio: Ratio = _NO_RATIO,
     ) -> None:
         self.exchange = exchange
         self._unit = unit
@@ -54,16 +87,23 @@ class ModbusDriver:
         self._clock = clock
         self._ratio = ratio
         self._name = f"{profile.model} at unit {unit}"
-        wanted = {r.field for registers in profile.sample.values() for r in registers}
-        self._counters = {r.field for name in COUNTERS for r in profile.sample.get(name, ())}
-        cost = LineCost(exchange.char_s, max(profile.turnaround_s, profile.gap_s))
-        self._planned = plan(wanted, cost, profile.limits)
-        self._reads = list(self._planned)
-        self._refused: set[Field] = set()
-        self._was_silent = False
+        self._fields = frozenset(r.field for rs in profile.sample.values() for r in rs)
+        self._counters = frozenset(r.field for n in COUNTERS for r in profile.sample.get(n, ()))
+        self._plan = self._new_plan()
+        self._serial_register = profile.serial
+        self._silent_rounds = 0
 
     @classmethod
-    def on_port(cls, port: Port, unit: int, profile: Profile, clock: Clock) -> ModbusDriver:
+    def on_port(
+        cls,
+        port: Port,
+        unit: int,
+        profile: Profile,
+        clock: Clock,
+        *,
+        ratio: Ratio = _NO_RATIO,
+        observe: Observer | None = None,
+    ) -> ModbusDriver:
         """The meter on a serial port, asked at the pace that its profile says."""
         exchange = UnitExchange(
             port,
@@ -72,108 +112,168 @@ class ModbusDriver:
             response_timeout_s=profile.response_timeout_s,
             name=f"{profile.model} at unit {unit}",
             clock=clock,
+            observe=observe,
         )
-        return cls(exchange, unit, profile, clock)
+        return cls(exchange, unit, profile, clock, ratio=ratio)
 
     @property
     def keeps_profile(self) -> bool:
         return False
 
     @property
+    def counter_limits(self) -> CounterLimits:
+        """What is known about the meter's counters, on the primary side."""
+        return self._profile.counter_limits(self._ratio)
+
+    @property
     def reads(self) -> tuple[Read, ...]:
         """The requests of one sample, in order."""
-        return tuple(self._reads)
+        return self._plan.reads(self._fields)
+
+    @property
+    def cost(self) -> LineCost:
+        """What the requests are planned for; the turnaround is the meter's once it is known."""
+        return self._plan.cost
 
     @property
     def refused(self) -> tuple[str, ...]:
         """Names of the registers that the meter refuses and that are asked no more."""
-        return tuple(r.name for r in self._profile.registers if r.field in self._refused)
-
-    @property
-    def counter_limits(self) -> CounterLimits:
-        """What is known about the meter's counters."""
-        return CounterLimits()
+        return tuple(r.name for r in self._profile.registers if r.field in self._plan.refused)
 
     def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
-        try:
-            sample = self._sample()
-        except MeterSilent:
-            self._was_silent = True
-            raise
-        self._was_silent = False
-        return sample
+        """Read registers and gauges now, with `identify` the serial number after them.
 
-    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
-        raise MeterRefused(
-            f"{self._name}: expected a load profile, this model keeps none; sample it instead"
-        )
-
-    def _sample(self) -> Sample:
-        words: dict[int, bytes] = {}
-        spans = [
-            span
-            for read in tuple(self._reads)
-            for fields, span in self._fetch(read, words)
-            if not self._counters.isdisjoint(fields)
-        ]
-        if any(r.field in self._refused for r in self._profile.sample["import_wh"]):
-            refused = ", ".join(self.refused)
-            self._reads = list(self._planned)
-            self._refused.clear()
-            raise MeterRefused(
-                f"{self._name}: expected its counter of imported energy, it refused {refused}; "
-                "this is another model than the configuration says: run scan"
-            )
-        values = self._profile.reading(words).values
+        Begins no transaction that could end after `deadline_s` (monotonic).
+        Raises ReadError, PortLost.
+        """
+        done = self._read(self._fields, deadline_s)
+        reading = self._profile.reading(done.words, self._ratio)
+        values = reading.values
         for name in COUNTERS:
             if (value := values.get(name)) is not None and value < 0:
                 raise AnswerRejected(
                     f"{self._name}: {name}: expected a counter of 0 or more, got {value}; this is "
                     "another model than the configuration says: run scan"
                 )
-        middle_s = (min(sent_s for sent_s, _ in spans) + max(came_s for _, came_s in spans)) / 2
         return Sample(
-            at_utc_ms=round(middle_s * 1000),
+            at_utc_ms=done.middle_utc_ms(self._counters),
             import_wh=values.get("import_wh"),
             export_wh=values.get("export_wh"),
             import_varh=values.get("import_varh"),
             voltage_dv=values.get("voltage_dv"),
             current_ca=values.get("current_ca"),
             power_w=values.get("power_w"),
+            serial=self._serial(deadline_s) if identify else None,
+            flags=reading.flags,
         )
 
-    def _fetch(
-        self, read: Read, words: dict[int, bytes]
-    ) -> Iterator[tuple[tuple[Field, ...], tuple[float, float]]]:
-        """Put the registers of `read` into `words`; split and remember what the meter refuses.
+    def read_all(self) -> Shown:
+        """Every register of the profile, and the serial number; raises ReadError, PortLost."""
+        done = self._read(frozenset(r.field for r in self._profile.registers), math.inf)
+        return Shown(
+            at_utc_ms=done.middle_utc_ms(self._counters),
+            serial=self._serial(math.inf),
+            registers=self._profile.shown(done.words, self._ratio),
+        )
 
-        Yields what was read, and when (UTC s) it was asked and answered.
-        """
+    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
+        raise MeterRefused(
+            f"{self._name}: expected a load profile, this model keeps none; sample it instead"
+        )
+
+    # --- one round of reads -----------------------------------------------------------------
+
+    def _read(self, fields: frozenset[Field], deadline_s: float) -> _Round:
+        self._plan.begin(self.exchange.turnaround_s)
+        done = _Round(deadline_s, {}, [])
+        reads = self._plan.reads(fields)
+        try:
+            if self._silent_rounds % _TRY_OTHERWISE == 2 and self._plan.is_new(reads[0]):
+                # A meter that was never heard may take short reads only.
+                self._fetch(self._short(reads[0]), done)
+            for read in reads:
+                self._fetch(read, done)
+        except MeterSilent:
+            self._silent_rounds += 1
+            raise
+        self._silent_rounds = 0
+        self._plan.end()
+        return done
+
+    def _fetch(self, read: Read, done: _Round) -> None:
+        """Put the registers of `read` into `done`; split and remember what the meter refuses."""
         request = ReadRequest(self._unit, self._profile.function, read.address, read.count)
-        verdict = self.exchange.ask(request, 1 if self._was_silent else _ATTEMPTS)
-        if isinstance(verdict, Answered):
-            for offset in range(read.count):
-                words[read.address + offset] = verdict.data[2 * offset : 2 * offset + 2]
-            yield read.fields, self.exchange.span_utc_s
-            return
+        attempts = self._attempts(done)
+        began_s = time.monotonic()
+        try:
+            verdict = self.exchange.ask(request, attempts, done.deadline_s)
+        except (MeterSilent, AnswerRejected) as error:
+            now_s = time.monotonic()
+            # Cut short by the deadline says nothing about the meter.
+            cut_short = now_s + (now_s - began_s) / attempts > done.deadline_s
+            parts = () if cut_short else self._plan.silent(read)
+            if not parts:
+                raise
+            log.warning("%s: %s; asked in shorter reads from now on", self._name, error)
+        else:
+            if isinstance(verdict, Answered):
+                for offset in range(read.count):
+                    done.words[read.address + offset] = verdict.data[2 * offset : 2 * offset + 2]
+                done.spans.append((read, self.exchange.span_utc_s))
+                self._plan.answered(read)
+                return
+            parts = self._refused(read, verdict)
+        for part in parts:
+            self._fetch(part, done)
+
+    def _refused(self, read: Read, verdict: Refused) -> tuple[Read, ...]:
+        """What to ask instead of a refused read; raises MeterRefused where nothing helps."""
+        text = f"exception {verdict.code} ({EXCEPTIONS.get(verdict.code, 'unknown')})"
+        what = f"{self._name}: expected {read.count} registers from {read.address}, got {text}; "
         if verdict.code not in _NOT_THESE:
-            raise MeterRefused(
-                f"{self._name}: expected {read.count} registers from {read.address}, got exception "
-                f"{verdict.code} ({EXCEPTIONS.get(verdict.code, 'unknown')}); if it persists, "
-                "see the meter's display"
-            )
-        smaller = split(read, self._profile.limits)
-        at = self._reads.index(read)
-        if smaller == (read,):
-            self._refused.update(read.fields)
-            self._reads[at : at + 1] = []
+            raise MeterRefused(what + "if it persists, see the meter's display")
+        if verdict.code == _ILLEGAL_FUNCTION and self._plan.is_new(Read(0, 1, ())):
+            raise MeterRefused(what + _OTHER_MODEL)
+        parts = self._plan.refuse(read)
+        if not parts:
             log.warning(
-                "%s refuses registers from %d (exception %d): asked no more",
-                self._name,
-                read.address,
-                verdict.code,
+                "%s refuses registers from %d, %s: asked no more", self._name, read.address, text
             )
-            return
-        self._reads[at : at + 1] = smaller
-        for part in smaller:
-            yield from self._fetch(part, words)
+            if any(r.field in self._plan.refused for r in self._profile.sample["import_wh"]):
+                # Asked anew next time: a meter that is starting refuses what it has later on.
+                self._plan = self._new_plan()
+                raise MeterRefused(what + "it is its counter of imported energy; " + _OTHER_MODEL)
+        return parts
+
+    def _attempts(self, done: _Round) -> int:
+        if done.spans or self._silent_rounds % _TRY_OTHERWISE == 0:
+            return _ATTEMPTS
+        return 1
+
+    def _short(self, read: Read) -> Read:
+        """The first value of `read` alone."""
+        return self._plan.reads(frozenset(read.fields[:1]))[0]
+
+    def _serial(self, deadline_s: float) -> str | None:
+        if self._serial_register is None:
+            return None
+        try:
+            return read_serial(
+                self.exchange,
+                self._unit,
+                self._serial_register,
+                self._profile.word_order,
+                deadline_s,
+            )
+        except NoSerialRegister as error:
+            self._serial_register = None
+            log.warning("%s: %s; not asked again", self._name, error)
+            return None
+
+    def _new_plan(self) -> MeterPlan:
+        profile = self._profile
+        cost = LineCost(self.exchange.char_s, profile.turnaround_s, profile.gap_s)
+        return MeterPlan(profile.limits, cost)
+
+
+_OTHER_MODEL: Final = "this is another model than the configuration says: run scan"
