@@ -1,4 +1,4 @@
-"""`loadscape-agent`: run it, check its configuration, read one meter, scan a line, see its status.
+"""`loadscape-agent`: run it, and what one types beside it; docs/field-commands.md shows each.
 
 Exit codes: 0 all is well; 1 something is wrong that the output names; 2 the
 command or the configuration cannot be used; 3 no agent is running (`status`).
@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.commands import EXIT_OK, EXIT_UNUSABLE, EXIT_WRONG, check, read, scan, status
+from agent.commands import (
+    EXIT_OK,
+    EXIT_UNUSABLE,
+    EXIT_WRONG,
+    check,
+    doctor,
+    read,
+    scan,
+    status,
+)
 from agent.config import AgentConfig, ConfigError, load_config
 
 _DEFAULT_CONFIG = Path("/etc/loadscape/agent.toml")
@@ -21,57 +30,66 @@ _DEFAULT_CONFIG = Path("/etc/loadscape/agent.toml")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        config = load_config(chosen.config)
-        return int(chosen.command(config, chosen))
+        return int(chosen.command(chosen))
     except ConfigError as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """All commands with their words and their help."""
+    whole = argparse.ArgumentParser(
         prog="loadscape-agent",
         description="Reads meters on serial lines and delivers sealed 15-minute intervals.",
         epilog="Exit codes: 0 well, 1 something is wrong, 2 unusable command or configuration, "
         "3 no agent is running (status).",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--config",
         type=Path,
         default=_DEFAULT_CONFIG,
         metavar="FILE",
         help=f"the configuration (default {_DEFAULT_CONFIG})",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add(commands, "run", "read the meters until SIGTERM or Ctrl-C", _run)
-    _json(_add(commands, "check", "say what is wrong with configuration, keys, ports", check.run))
-    reading = _add(commands, "read", "read one meter now and print what it shows", read.run)
-    read.add(_json(reading))
-    scanning = _add(commands, "scan", "say who answers on a line and which models fit", scan.run)
-    scan.add(_json(scanning))
-    _json(_add(commands, "status", "show how the running agent is doing", status.run))
-    return parser
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="name")
+    _add(commands, "run", "read the meters until SIGTERM or Ctrl-C", _with_config(_run))
+    checking = _with_config(check.run)
+    _json(_add(commands, "check", "say what is wrong with configuration, keys, ports", checking))
+    text = "say who answers on a line and which models fit"
+    scan.add(_json(_add(commands, "scan", text, _with_config(scan.run))))
+    text = "read one meter now and print what it shows"
+    read.add(_json(_add(commands, "read", text, _with_config(read.run))))
+    _json(_add(commands, "status", "show how the running agent is doing", _with_config(status.run)))
+    text = "write one file for a support request, without secrets and names"
+    doctor.add(_json(_add(commands, "doctor", text, doctor.run)))
+    return whole
 
 
 def _add(
-    commands: Any, name: str, text: str, command: Callable[[AgentConfig, argparse.Namespace], int]
+    commands: Any, name: str, text: str, command: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     # Also after the command, where one looks for it; SUPPRESS keeps what was given before.
-    parser.add_argument(
+    added.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the configuration"
     )
-    parser.set_defaults(command=command)
-    return parser
+    added.set_defaults(command=command)
+    return added
 
 
-def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+def _with_config(
+    command: Callable[[AgentConfig, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command that needs a configuration that can be used."""
+    return lambda chosen: command(load_config(chosen.config), chosen)
+
+
+def _json(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    added.add_argument("--json", action="store_true", help="print JSON")
+    return added
 
 
 def _run(config: AgentConfig, _: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""What `doctor` gathers for a support request, and how names and secrets are kept out of it."""

@@ -1,0 +1,156 @@
+"""The configuration as a support bundle shows it: known keys only, names replaced, no comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Final
+
+from agent.config import AgentConfig, BrokerConfig, KeysConfig, LineConfig, MeterConfig
+from agent.diagnosis.redaction import BLANK, Redactor, secret_forms
+
+_KNOWN: Final = {
+    "agent": AgentConfig,
+    "broker": BrokerConfig,
+    "keys": KeysConfig,
+    "line": LineConfig,
+    "meter": MeterConfig,
+}
+_LINE_KEYS: Final = ("rs485", "rts_high_while_sending", "rts_before_ms", "rts_after_ms")
+"""Keys of [[line]] that are no field of their own."""
+_SECRET_FILES: Final = ("sign_key_file", "key_file", "password_file")
+_WORDS: Final = ("modbus", "modbus-tcp", "dlms", "N", "E", "O", "adapter", "kernel")
+"""Values that are no name even if something is named like them."""
+_PLAIN_LINE: Final = re.compile(
+    r"(?:modbus|dlms|rtu|tcp|rs-?485|line|bus)(?:[-_ ]?[0-9]+)?\Z", re.I
+)
+"""Names of lines that tell nothing about a place."""
+_SYSTEM_FOLDERS: Final = ("/dev", "/etc/loadscape", "/var/lib/loadscape", "/opt/loadscape", "/usr")
+
+Raw = Mapping[str, Any]
+
+
+def tell_names(redactor: Redactor, path: Path, raw: Raw) -> None:
+    """Tell the redactor every name and every secret that the configuration leads to."""
+    _folder(redactor, path.parent)
+    for table, values in _tables(raw):
+        for key, value in values.items():
+            if not _is_known(table, key):
+                redactor.secret(_texts(value))
+            elif isinstance(value, str):
+                _tell(redactor, path.parent, table, key, value)
+
+
+def shown(redactor: Redactor, raw: Raw, problem: str | None) -> str:
+    """The configuration as TOML; values of keys that nobody knows are blanked."""
+    lines = [f"# {redactor.text(line)}" for line in (problem or "").splitlines()]
+    for table, values in _tables(raw):
+        lines += ["", f"[[{table}]]" if table in ("line", "meter") else f"[{table}]"]
+        for key, value in values.items():
+            known = _is_known(table, key)
+            name = key if known else redactor.text(key)
+            lines.append(f"{_key(name)} = {_literal(redactor, value if known else BLANK)}")
+    return "\n".join(lines).strip() + "\n"
+
+
+def ports_of(raw: Raw) -> tuple[str, ...]:
+    """The serial ports that the configuration names."""
+    values = [table for name, table in _tables(raw) if name == "line"]
+    named = [table.get("port") for table in values if table.get("protocol") != "modbus-tcp"]
+    return tuple(port for port in named if isinstance(port, str))
+
+
+def profiles(folder: Path, raw: Raw) -> Iterator[tuple[str, str]]:
+    """Each model in use once, with its profile's text; a model without a profile is left out."""
+    named = [table.get("model") for name, table in _tables(raw) if name == "meter"]
+    for model in sorted({model for model in named if isinstance(model, str)}):
+        for source in _profile_files(folder, model):
+            if source.is_file():
+                yield model, source.read_text(encoding="utf-8")
+
+
+def _profile_files(folder: Path, model: str) -> Iterator[Traversable]:
+    """Where the profile of a model may lie."""
+    if model.endswith(".toml"):
+        yield folder / model
+        return
+    for protocol in ("modbus", "dlms"):
+        yield resources.files(f"agent.{protocol}").joinpath("profiles", f"{model}.toml")
+
+
+def _tell(redactor: Redactor, folder: Path, table: str, key: str, value: str) -> None:
+    match table, key:
+        case ("agent", "tenant" | "device") | ("broker", "host") | ("meter", "serial"):
+            redactor.name(key, value)
+        case "meter", "id":
+            redactor.name("meter", value)
+        case "line", "name":
+            if not _PLAIN_LINE.match(value):
+                redactor.name("line", value)
+        case "line", "port":
+            if value.startswith(("/", ".")):
+                _folder(redactor, Path(value).parent)
+            else:
+                redactor.name("host", value.rpartition(":")[0].strip("[]") or value)
+        case _, _ if key.endswith("_file") or key == "data_dir":
+            file = folder / value
+            _folder(redactor, file.parent if key.endswith("_file") else file)
+            if key in _SECRET_FILES:
+                _tell_secret(redactor, file)
+
+
+def _tell_secret(redactor: Redactor, file: Path) -> None:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        # What this user cannot read, no part of the bundle can have read either.
+        return
+    redactor.secret(secret_forms(content))
+
+
+def _folder(redactor: Redactor, folder: Path) -> None:
+    """A folder of the user's own choice may be named after a customer."""
+    for form in {str(folder), str(folder.absolute()), str(folder.resolve())}:
+        # Without a slash it would be a word, found all over the place.
+        if "/" in form and form != "/" and not form.startswith(_SYSTEM_FOLDERS):
+            redactor.name("folder", form)
+
+
+def _tables(raw: Raw) -> Iterator[tuple[str, Raw]]:
+    for name, content in raw.items():
+        for values in content if isinstance(content, list) else [content]:
+            if isinstance(values, Mapping):
+                yield name, values
+
+
+def _is_known(table: str, key: str) -> bool:
+    if table == "line" and key in _LINE_KEYS:
+        return True
+    return table in _KNOWN and key in _KNOWN[table].__slots__  # type: ignore[attr-defined]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and number in a value that must not be shown."""
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif not isinstance(value, bool):
+        yield str(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _literal(redactor: Redactor, value: Any) -> str:
+    """A TOML literal; JSON's texts, numbers, truth values and lists are TOML's too."""
+    if value == BLANK or (isinstance(value, str) and value in _WORDS):
+        return json.dumps(value)
+    return json.dumps(redactor.value(value), default=str, ensure_ascii=False)
