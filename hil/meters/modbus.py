@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from ext.checksum import crc16_modbus
 from hil.line.responder import Answer
+from hil.meters.modbus_identity import IdentityBlock, identity_blocks
 from hil.meters.shown import Gauges, Registers, Shown
 
 ILLEGAL_FUNCTION: Final = 1
@@ -107,6 +108,7 @@ class ModelMap:
     """Whether an odd number of registers is refused."""
     hole: int
     registers: tuple[MappedRegister, ...]
+    identity: tuple[IdentityBlock, ...] = ()
 
     def covers(self, address: int, count: int) -> bool:
         """Whether each of the registers lies in one of the map's blocks (holes <= 64 allowed)."""
@@ -133,6 +135,7 @@ def _maps() -> dict[str, ModelMap]:
             fields["whole_values"],
             fields["hole"],
             tuple(MappedRegister(*register) for register in fields["registers"]),
+            identity_blocks(fields["identity"]),
         )
         for name, fields in models.items()
     }
@@ -155,15 +158,25 @@ def model_map(model: str) -> ModelMap:
 
 
 class ModbusMeter:
-    """One simulated meter: a model's map over what the meter shows."""
+    """One simulated meter: a model's map over what the meter shows.
 
-    def __init__(self, model: str, shown: Shown, *, turnaround_s: float = 0.0) -> None:
+    Without `tells_identity` it is one of those that refuse the registers of
+    serial number and model, as older hardware does.
+    """
+
+    def __init__(
+        self, model: str, shown: Shown, *, turnaround_s: float = 0.0, tells_identity: bool = True
+    ) -> None:
         self.map = model_map(model)
         self.shown = shown
         self.turnaround_s = turnaround_s
+        self._identity = self.map.identity if tells_identity else ()
 
     def read(self, function: int, address: int, count: int, at_utc_s: float) -> bytes | int:
         """The registers' bytes, or the exception code with which the meter refuses."""
+        for block in self._identity:
+            if count and block.answers(function, address, count):
+                return block.read(address, count, self.shown.serial)
         if function not in self.map.functions:
             return ILLEGAL_FUNCTION
         if not 1 <= count <= self.map.max_registers or (self.map.whole_values and count % 2):
