@@ -79,6 +79,8 @@ _NOTES: Final[Mapping[State, str]] = {
     "not_read": "not read",
 }
 NO_RATIO: Final = Ratio()
+_OVERLOAD: Final = 5
+"""A meter may carry more than its maximum for a while; a wrong reading is far beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,8 @@ class Profile:
                 rollover[name] = round(modulus * ratio.of(_FEEDS[name]))
         if self.most_power_w is None:
             return CounterLimits(rollover)
-        return CounterLimits(rollover, math.ceil(self.most_power_w * ratio.of("Wh")))
+        most = _OVERLOAD * self.most_power_w * ratio.of("Wh")
+        return CounterLimits(rollover, math.ceil(most))
 
     def _feed(
         self, name: str, words: Mapping[int, bytes], ratio: Ratio

@@ -226,7 +226,9 @@ def read_serial(table: Table, sources: Mapping[str, str]) -> IdentityRegister | 
 
 
 def read_identify(table: Table, sources: Mapping[str, str]) -> tuple[IdentityRule, ...]:
-    """The tables [[identify]]; none where no source names a rule. Raises ProfileError."""
+    """The tables [[identify]], or `identify = "unknown"`; raises ProfileError."""
+    if table.get("identify", (list, str), UNKNOWN) == UNKNOWN:
+        return ()
     rules = []
     for inner in table.inner("identify"):
         register = _identity(inner, sources)
@@ -295,10 +297,13 @@ def _identity(table: Table, sources: Mapping[str, str]) -> IdentityRegister:
             table.get("words", int),
             table.get("type", str),
             _sources(table, sources),
+            (table.get("block_address", int), table.get("block_words", int))
+            if "block_address" in table
+            else None,
         )
+    except ProfileError:
+        raise
     except ValueError as error:
-        if isinstance(error, ProfileError):
-            raise
         raise _refused(table, error) from error
 
 
