@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ext.checksum import crc16_modbus
 from hil.line.responder import Answer, Responder
+from hil.line.uart import Uart, misread
 
 Fault = Callable[[bytes, list[Answer]], list[Answer]]
 """Takes a request and its right answers; returns what the line carries instead."""
@@ -77,8 +78,13 @@ def other_unit(request: bytes, answers: list[Answer]) -> list[Answer]:
 
 
 def other_unit_first(request: bytes, answers: list[Answer]) -> list[Answer]:
-    """A neighbour answers, then the meter that was asked."""
+    """A neighbour answers, then, right behind, the meter that was asked."""
     return other_unit(request, answers) + answers
+
+
+def other_unit_before(by_s: float) -> Fault:
+    """A neighbour answers, then, `by_s` later, the meter that was asked."""
+    return lambda request, answers: [*other_unit(request, answers), *late(by_s)(request, answers)]
 
 
 def fewer_registers(request: bytes, answers: list[Answer]) -> list[Answer]:
@@ -98,6 +104,11 @@ def echo(request: bytes, answers: list[Answer]) -> list[Answer]:
     return [Answer(request), *answers]
 
 
+def echo_apart(by_s: float) -> Fault:
+    """The adapter hears its own request, the answer comes `by_s` after it."""
+    return lambda request, answers: [Answer(request), *late(by_s)(request, answers)]
+
+
 def before(noise: bytes) -> Fault:
     """`noise` comes right before the answer."""
     return lambda request, answers: _changed(answers, lambda data: noise + data)
@@ -114,7 +125,7 @@ def garbage(request: bytes, answers: list[Answer]) -> list[Answer]:
 
 
 def hole(for_s: float) -> Fault:
-    """The answer pauses in its middle."""
+    """The answer pauses in its middle; for long enough, it is half and a stale rest."""
 
     def fault(request: bytes, answers: list[Answer]) -> list[Answer]:
         torn = []
@@ -147,11 +158,16 @@ def exception(code: int) -> Fault:
     )
 
 
+def misread_as(reader: Uart, meter: Uart) -> Fault:
+    """The answer as a reader with other serial settings than the meter's hears it."""
+    return lambda request, answers: _changed(answers, lambda data: misread(data, meter, reader))
+
+
 def flood(for_s: float) -> Fault:
     """The bus hangs low: zeros for `for_s` instead of an answer."""
 
     def fault(request: bytes, answers: list[Answer]) -> list[Answer]:
-        return [Answer(bytes(8), at * 0.005) for at in range(round(for_s / 0.005))]
+        return [Answer(b"\0", at * 0.001) for at in range(round(for_s / 0.001))]
 
     return fault
 

@@ -2,8 +2,9 @@
 
 A line takes as long for a byte as its baud rate says, or no time at all when
 it is not paced; an answer's own delay is kept either way. A reader that is
-not there loses bytes, as on a real line. Faults belong into a responder, not
-in here.
+not there loses bytes, as on a real line. A line can be pulled out and plugged
+in again, and can have serial settings of its own. All other faults
+belong into a responder, not in here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import itertools
 import math
 import os
 import selectors
+import termios
 import threading
 import time
 import tty
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hil.line.responder import Answer, Responder
+from hil.line.uart import Uart, misread
 
 _CHUNK_S = 0.008
 """A paced answer is handed over in pieces that last this long, as a UART's FIFO does."""
@@ -32,6 +35,13 @@ _FULL_RETRY_S = 0.002
 _FULL_GIVE_UP_S = 1.0
 """A reader that leaves the PTY's buffer full for so long loses what was on its way."""
 _LOOK_AT_STOP_S = 0.2
+_OUTPUT_SPEED = 5
+"""Where `termios.tcgetattr` has the baud rate of the writing side."""
+_BAUDS = {
+    getattr(termios, name): int(name[1:])
+    for name in dir(termios)
+    if name[0] == "B" and name[1:].isdecimal()
+}
 
 
 class LinkTaken(OSError):
@@ -48,8 +58,10 @@ class PtyLine:
     """One simulated serial line: a raw PTY, reachable under `link`, answered by `responder`.
 
     The line exists from construction until `close`; a link left over by an
-    earlier run is replaced. Raises LinkTaken, or OSError when the machine
-    has no PTY left.
+    earlier run is replaced. With `singly` each byte is handed over by itself;
+    with `uart`, the meters' own settings, a reader that has set others sends
+    and hears what the UARTs make of it. Raises LinkTaken, or OSError when
+    the machine has no PTY left.
     """
 
     def __init__(
@@ -60,27 +72,39 @@ class PtyLine:
         baud: int,
         char_bits: int = 10,
         paced: bool = True,
+        singly: bool = False,
+        uart: Uart | None = None,
     ) -> None:
         self.link = link
         self.responder = responder
         self.char_s = char_bits / baud if paced else 0.0
-        self._chunk_bytes = (
-            max(1, math.floor(_CHUNK_S / self.char_s)) if paced else _UNPACED_CHUNK_BYTES
-        )
+        self._own = uart
+        if singly:
+            self._chunk_bytes = 1
+        elif paced:
+            self._chunk_bytes = max(1, math.floor(_CHUNK_S / self.char_s))
+        else:
+            self._chunk_bytes = _UNPACED_CHUNK_BYTES
         self._heard_until_s = 0.0
         self._busy_until_s = 0.0
         self._outgoing: deque[tuple[float, bytes]] = deque()
         self._full_since_s: float | None = None
+        self._master = self._slave = -1
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        """Be there under the link, as a new device."""
         self._master, self._slave = os.openpty()
         try:
             # The slave stays open here: the master would hang up between two readers otherwise.
             tty.setraw(self._slave)
             os.set_blocking(self._master, False)
             self._device = os.ttyname(self._slave)
-            _point(link, self._device)
+            _point(self.link, self._device)
         except OSError:
             os.close(self._master)
             os.close(self._slave)
+            self._master = self._slave = -1
             raise
 
     def fileno(self) -> int:
@@ -91,6 +115,8 @@ class PtyLine:
         """Hang up and remove the link if it still is this line's. May be called twice."""
         if self._master < 0:
             return
+        self._outgoing.clear()
+        self._busy_until_s = 0.0
         os.close(self._master)
         os.close(self._slave)
         self._master = self._slave = -1
@@ -103,6 +129,8 @@ class PtyLine:
             data = os.read(self._master, 65536)
         except BlockingIOError:
             data = b""
+        if self._own is not None:
+            data = misread(data, self._reader(), self._own)
         self._heard_until_s = max(now_s, self._heard_until_s) + len(data) * self.char_s
         return data, self._heard_until_s
 
@@ -111,16 +139,25 @@ class PtyLine:
         for answer in self.responder.receive(data):
             self._queue(answer, now_s)
 
+    def _reader(self) -> Uart:
+        """What the reader has set; a PTY keeps a baud rate and no parity."""
+        return Uart(_BAUDS[termios.tcgetattr(self._slave)[_OUTPUT_SPEED]])
+
     def _queue(self, answer: Answer, now_s: float) -> None:
         at_s = max(now_s + answer.delay_s, self._busy_until_s)
-        for start in range(0, len(answer.data), self._chunk_bytes):
-            chunk = answer.data[start : start + self._chunk_bytes]
+        data = answer.data
+        if self._own is not None and self._master >= 0:
+            data = misread(data, self._own, self._reader())
+        for start in range(0, len(data), self._chunk_bytes):
+            chunk = data[start : start + self._chunk_bytes]
             at_s += len(chunk) * self.char_s
             self._outgoing.append((at_s, chunk))
         self._busy_until_s = at_s
 
     def send_due(self, now_s: float) -> float | None:
         """Hand over what is due; return when to come again (monotonic s), None when all is sent."""
+        if self._master < 0:
+            self._outgoing.clear()
         while self._outgoing:
             due_s, chunk = self._outgoing[0]
             if due_s > now_s:
@@ -170,6 +207,17 @@ class LineLoop:
         self._count = itertools.count()
         self._due: list[tuple[float, int, PtyLine, bytes | None]] = []
         """Heap of instants at which a line hears a request's end, or (None) has bytes to send."""
+        self._pulls: deque[tuple[PtyLine, float]] = deque()
+        self._plugs: list[tuple[float, int, PtyLine]] = []
+        """Heap of instants at which a line that was pulled out comes back."""
+
+    def pull_out(self, line: PtyLine, for_s: float) -> None:
+        """Pull the line's adapter; after `for_s` real s it is plugged in again, as a new device.
+
+        From any thread. From the loop's own (a responder) it happens before
+        the next byte is sent, from another within a fifth of a second.
+        """
+        self._pulls.append((line, for_s))
 
     def run(self, stop: Stop) -> None:
         """Serve until `stop` is set, looked at five times a second; then close the lines."""
@@ -180,26 +228,41 @@ class LineLoop:
                 while not stop.is_set():
                     for key, _ in selector.select(self._sleep_s()):
                         self._take(key.data)
-                    self._serve_due()
+                    self._serve_due(selector)
+                    self._pull_and_plug(selector)
             finally:
                 for line in self._lines:
                     line.close()
 
     def _sleep_s(self) -> float:
-        if not self._due:
-            return _LOOK_AT_STOP_S
-        return min(_LOOK_AT_STOP_S, max(0.0, self._due[0][0] - time.monotonic()))
+        next_s = min((heap[0][0] for heap in (self._due, self._plugs) if heap), default=math.inf)
+        return min(_LOOK_AT_STOP_S, max(0.0, next_s - time.monotonic()))
+
+    def _pull_and_plug(self, selector: selectors.BaseSelector) -> None:
+        while self._pulls:
+            line, for_s = self._pulls.popleft()
+            if line.fileno() >= 0:
+                selector.unregister(line)
+                line.close()
+                back_s = time.monotonic() + for_s
+                heapq.heappush(self._plugs, (back_s, next(self._count), line))
+        while self._plugs and self._plugs[0][0] <= time.monotonic():
+            line = heapq.heappop(self._plugs)[2]
+            line.plug_in()
+            selector.register(line, selectors.EVENT_READ, line)
 
     def _take(self, line: PtyLine) -> None:
         data, arrives_s = line.take(time.monotonic())
         if data:
             self._later(arrives_s, line, data)
 
-    def _serve_due(self) -> None:
+    def _serve_due(self, selector: selectors.BaseSelector) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             due_s, _, line, heard = heapq.heappop(self._due)
             if heard is not None:
                 line.hear(heard, due_s)
+                if self._pulls:
+                    self._pull_and_plug(selector)
             again_s = line.send_due(time.monotonic())
             if again_s is not None:
                 self._later(again_s, line, None)
@@ -209,13 +272,14 @@ class LineLoop:
 
 
 @contextmanager
-def served(*lines: PtyLine) -> Iterator[None]:
+def served(*lines: PtyLine) -> Iterator[LineLoop]:
     """Serve `lines` from a thread of their own for as long as the block runs; then close them."""
     stop = threading.Event()
-    thread = threading.Thread(target=LineLoop(lines).run, args=(stop,), daemon=True)
+    loop = LineLoop(lines)
+    thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
     thread.start()
     try:
-        yield
+        yield loop
     finally:
         stop.set()
         thread.join()

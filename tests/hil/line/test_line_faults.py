@@ -51,41 +51,6 @@ def outcomes(
     return letters, exchange
 
 
-CASES: list[tuple[str, list[Fault], str]] = [
-    ("bad CRC", [faults.bad_crc], "-rr"),
-    ("half a frame", [faults.half], "-rr"),
-    ("garbage", [faults.garbage], "-rr"),
-    ("dead", [faults.dead], "-rr"),
-    ("late", [faults.late(0.45)], "-rr"),
-    ("late, then late again", [faults.late(0.45), faults.late(0.25)], "-rr"),
-    ("always late", [faults.late(0.45)] * 3, "---"),
-    ("other function", [faults.other_function] * 2, "--r"),
-    ("other unit", [faults.other_unit], "-rr"),
-    ("other unit first", [faults.other_unit_first], "rrr"),
-    ("fewer registers", [faults.fewer_registers], "-rr"),
-    ("more registers", [faults.more_registers], "-rr"),
-    ("echo", [faults.echo] * 3, "rrr"),
-    ("0x00 before", [faults.before(b"\0")] * 3, "rrr"),
-    ("0xFF before", [faults.before(b"\xff")] * 3, "rrr"),
-    ("three bytes before", [faults.before(b"\x01\x04\x55")] * 3, "rrr"),
-    ("noise after", [faults.after(b"\0\0")] * 3, "rrr"),
-    ("hole of 50 ms", [faults.hole(0.05)] * 3, "rrr"),
-    ("5 ms per byte", [faults.trickle(0.005)] * 3, "rrr"),
-    ("exceptions", [faults.exception(2), faults.exception(4)], "xxr"),
-    ("gateway exception", [faults.exception(11)], "-rr"),
-    ("flood of zeros", [faults.flood(0.6)], "-rr"),
-]
-
-
-@pytest.mark.parametrize(("script", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_no_fault_lets_a_wrong_value_through(
-    tmp_path: Path, script: list[Fault], expected: str
-) -> None:
-    letters, _ = outcomes(tmp_path, script, [VOLTAGE, ENERGY, EXPORT])
-    assert "w" not in letters
-    assert letters == expected
-
-
 def test_a_single_bad_answer_is_asked_for_again(tmp_path: Path) -> None:
     letters, exchange = outcomes(tmp_path, [faults.bad_crc], [VOLTAGE, ENERGY], attempts=2)
     assert letters == "rr"
