@@ -91,20 +91,23 @@ def scan_line(
     try:
         port.open()
         if line.protocol == "modbus":
-            yield from _scan_modbus(port, _with_progress(addresses), clock)
+            yield from _scan_modbus(port, line, _with_progress(addresses), clock)
         else:
             yield from _scan_dlms(config, line, port, _with_progress(addresses), model, clock)
     finally:
         port.close()
 
 
-def _scan_modbus(port: Port, units: Iterable[int], clock: Clock) -> Iterator[Answering]:
-    from agent.modbus.scan import scan
+def _scan_modbus(
+    port: Port, line: LineConfig, units: Iterable[int], clock: Clock
+) -> Iterator[Answering]:
+    from agent.modbus.scan import LineSettings, scan
 
-    for found in scan(port, units, clock=clock):
+    settings = LineSettings(line.baud, line.parity, line.stopbits)
+    for found in scan(lambda _: port, [settings], units, clock=clock):
         fits = ", ".join(found.fits)
         what = f"fits {fits}" if fits else "answers, but fits no shipped model"
-        yield Answering(str(found.unit), what, found.fits)
+        yield Answering(str(found.unit), what, found.fits, found.serial)
 
 
 def _scan_dlms(

@@ -31,7 +31,7 @@ _ATTEMPTS: Final = 2
 _NOT_HERE: Final = (1, 2, 3)
 """Exceptions that say "no such register" rather than "not now"."""
 _SHORTEST: Final = 2
-"""Characters that a serial number has at least."""
+"""Characters that a serial number in letters has at least."""
 
 
 class NoSerialRegister(MeterRefused):
@@ -161,7 +161,7 @@ def read_serial(
 ) -> str | None:
     """The serial number that `unit` tells now; None where it has none set.
 
-    A number of one character is none: meters show that while they start (seen
+    A text of one character is none: meters show that while they start (seen
     on Carlo Gavazzi meters: dbus-cgwacs, ac_sensor_updater.cpp). Raises
     NoSerialRegister when the meter has no such register, MeterRefused when it
     refuses for now, and whatever `exchange.ask` raises.
@@ -179,7 +179,8 @@ def read_serial(
             )
         raise MeterRefused(what + "it is asked again later")
     text = register.text(verdict.data, word_order)
-    return text if text is not None and len(text) >= _SHORTEST else None
+    begun = register.type == "ascii" and text is not None and len(text) < _SHORTEST
+    return None if begun else text
 
 
 def _big(data: bytes, word_order: WordOrder) -> bytes:

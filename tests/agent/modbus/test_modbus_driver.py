@@ -12,7 +12,6 @@ from agent.modbus.driver import ModbusDriver
 from agent.modbus.exchange import AnswerRejected
 from agent.modbus.planner import bus_time_s
 from agent.modbus.profile import models, shipped
-from agent.modbus.scan import FoundUnit, scan
 from hil.line import faults
 from hil.line.faults import Faulty
 from hil.line.pty import PtyLine, served
@@ -152,16 +151,6 @@ def test_a_meter_without_its_import_counter_is_another_model(tmp_path: Path) -> 
         driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
         with pytest.raises(MeterRefused, match=r"another model .*run scan"):
             driver.sample()
-
-
-def test_a_scan_finds_the_units_and_the_models_that_fit(tmp_path: Path) -> None:
-    there = line(tmp_path, bus("eastron_sdm630", "carlo_gavazzi_em340", "abb_b23_b24"))
-    with served(there), SerialPort(str(there.link), 19200) as port:
-        found = list(scan(port, range(1, 5), response_timeout_s=0.1))
-    assert [unit.unit for unit in found] == [1, 2, 3]
-    assert found[2] == FoundUnit(3, ("abb_b23_b24",))
-    assert "eastron_sdm630" in found[0].fits
-    assert "carlo_gavazzi_em340" in found[1].fits
 
 
 def test_a_modbus_meter_keeps_no_profile() -> None:
