@@ -1,7 +1,8 @@
 """`loadscape-agent`: run it, and what one types beside it; docs/field-commands.md shows each.
 
 Exit codes: 0 all is well; 1 something is wrong that the output names; 2 the
-command or the configuration cannot be used; 3 no agent is running (`status`).
+command or the configuration cannot be used; 3 no agent is running (`status`);
+130 ended by Ctrl-C before it was done.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from agent.commands import (
     read,
     scan,
     status,
+    trace,
 )
 from agent.config import AgentConfig, ConfigError, load_config
 
 _DEFAULT_CONFIG = Path("/etc/loadscape/agent.toml")
+_EXIT_INTERRUPTED = 130
+"""Ctrl-C, as shells report it; `read --watch` and `trace` end well by it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     scan.add(_json(_add(commands, "scan", text, _with_config(scan.run))))
     text = "read one meter now and print what it shows"
     read.add(_json(_add(commands, "read", text, _with_config(read.run))))
+    text = "read a meter or a line's meters and show every frame with its verdict"
+    trace.add(_json(_add(commands, "trace", text, _with_config(trace.run))))
     _json(_add(commands, "status", "show how the running agent is doing", _with_config(status.run)))
     text = "write one file for a support request, without secrets and names"
     doctor.add(_json(_add(commands, "doctor", text, doctor.run)))

@@ -20,8 +20,6 @@ _KNOWN: Final = {
     "line": LineConfig,
     "meter": MeterConfig,
 }
-_LINE_KEYS: Final = ("rs485", "rts_high_while_sending", "rts_before_ms", "rts_after_ms")
-"""Keys of [[line]] that are no field of their own."""
 _SECRET_FILES: Final = ("sign_key_file", "key_file", "password_file")
 _WORDS: Final = ("modbus", "modbus-tcp", "dlms", "N", "E", "O", "adapter", "kernel")
 """Values that are no name even if something is named like them."""
@@ -128,8 +126,6 @@ def _tables(raw: Raw) -> Iterator[tuple[str, Raw]]:
 
 
 def _is_known(table: str, key: str) -> bool:
-    if table == "line" and key in _LINE_KEYS:
-        return True
     return table in _KNOWN and key in _KNOWN[table].__slots__  # type: ignore[attr-defined]
 
 
