@@ -23,9 +23,11 @@ class Port(Protocol):
         ...
 
     def read(self, at_least: int, deadline_s: float) -> bytes:
-        """What has arrived as soon as it is `at_least` bytes, or at the deadline (may be empty).
+        """What has come by when `at_least` bytes could have, counted from the first; may be empty.
 
-        Sleeps until the last byte is due rather than waking per byte; raises PortLost.
+        Sleeps until the first byte is there or the deadline is over, then until
+        the last is due (never past the deadline), rather than waking per byte.
+        So it may return fewer bytes, or more. Raises PortLost.
         """
         ...
 

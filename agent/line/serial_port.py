@@ -17,8 +17,10 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 import serial
+from serial.rs485 import RS485Settings
 
 from agent.line.holders import holders
+from agent.line.names import stable_name, stable_names
 from agent.line.port import PortBusy, PortLost
 from agent.line.rs485 import Rs485
 
@@ -26,11 +28,20 @@ Parity = Literal["N", "E", "O"]
 
 _WRITE_TIMEOUT_S: Final = 5.0
 _AT_ONCE: Final = 4096
+_MARGIN: Final = (2.0, 0.001)
+"""A read sleeps past the last byte's due time, at most so many characters and so many s.
+
+A byte that is a little late would cost two more wake-ups. The margin is part
+of the silence that the next request has to wait for anyway.
+"""
 _PTY_MAJORS: Final = range(136, 144)
 
 
 class SerialPort:
-    """One serial port, 8 data bits; `baud` in Bd. Used by one thread."""
+    """One serial port, 8 data bits; `baud` in Bd. Used by one thread.
+
+    With `rs485` the kernel switches the transceiver; without it the adapter does.
+    """
 
     def __init__(
         self,
@@ -47,6 +58,7 @@ class SerialPort:
         self._rs485 = rs485
         self._serial: serial.Serial | None = None
         self._opened_at_s = -math.inf
+        self._stable_name: str | None = None
         self._poll = select.poll()
 
     @property
@@ -92,11 +104,33 @@ class SerialPort:
             raise PortLost(
                 f"{self._path}: expected a free serial port that takes {self._baud} Bd "
                 f"8{self._parity}{self._stopbits}, got: {error}; check the cable, the name under "
-                "/dev/serial/by-id, the group dialout, and that no other program holds the port"
+                f"/dev/serial/by-id ({_present()}), the group dialout, and that no other program "
+                "holds the port"
             ) from error
+        if self._rs485 is not None:
+            self._let_the_kernel_switch(self._serial, self._rs485)
+        self._stable_name = stable_name(self._path)
         self._poll = select.poll()
         self._poll.register(self._serial.fileno(), select.POLLIN)
         self._opened_at_s = time.monotonic()
+
+    def _let_the_kernel_switch(self, port: serial.Serial, rs485: Rs485) -> None:
+        """Hand the transceiver's direction to the kernel; raises PortLost where it cannot."""
+        try:
+            port.rs485_mode = RS485Settings(
+                rts_level_for_tx=rs485.rts_high_while_sending,
+                rts_level_for_rx=not rs485.rts_high_while_sending,
+                # pyserial cuts to whole ms, and 0.029 s would come out as 28.
+                delay_before_tx=(rs485.before_ms + 0.5) / 1000,
+                delay_before_rx=(rs485.after_ms + 0.5) / 1000,
+            )
+        except (OSError, ValueError) as error:
+            self.close()
+            raise PortLost(
+                f"{self._path}: expected a port whose driver switches an RS-485 transceiver "
+                f"(TIOCSRS485), got: {error}; set rs485 to adapter if the transceiver switches by "
+                "itself, as USB adapters do"
+            ) from error
 
     def close(self) -> None:
         """Let go of the port; the next use opens it again. May be called twice."""
@@ -124,23 +158,28 @@ class SerialPort:
     def write(self, data: bytes) -> None:
         port = self._opened()
         try:
-            port.write(data)
+            # A request fits into the kernel's buffer; pyserial's own write costs six times as much.
+            sent = self._write_at_once(port, data)
+            if sent < len(data):
+                port.write(data[sent:])
         except (serial.SerialException, termios.error, OSError) as error:
             raise self._lost("to send", str(error)) from error
 
     def read(self, at_least: int, deadline_s: float) -> bytes:
         port = self._opened()
-        data = b""
-        while True:
-            if not self._wait(max(0.0, deadline_s - time.monotonic())):
-                return data
-            data += self._take(port)
-            missing = at_least - len(data)
-            if missing <= 0:
-                return data
+        if not self._wait(max(0.0, deadline_s - time.monotonic())):
+            return b""
+        data = self._take(port)
+        missing = at_least - len(data)
+        left_s = deadline_s - time.monotonic()
+        if missing > 0 and left_s > 0:
             # One sleep until the last byte is due costs less than a wake-up per byte.
-            left_s = deadline_s - time.monotonic()
-            time.sleep(max(0.0, min(missing * self.char_s, left_s)))
+            char_s = self.char_s
+            due_s = missing * char_s + min(_MARGIN[0] * char_s, _MARGIN[1])
+            time.sleep(min(due_s, left_s))
+            if self._wait(0.0):
+                data += self._take(port)
+        return data
 
     def discard(self) -> bytes:
         port = self._opened()
@@ -165,6 +204,13 @@ class SerialPort:
             raise self._lost("an open line", "the device hung up")
         return False
 
+    @staticmethod
+    def _write_at_once(port: serial.Serial, data: bytes) -> int:
+        try:
+            return os.write(port.fileno(), data)
+        except BlockingIOError:
+            return 0
+
     def _take(self, port: serial.Serial) -> bytes:
         try:
             data = os.read(port.fileno(), _AT_ONCE)
@@ -178,10 +224,19 @@ class SerialPort:
 
     def _lost(self, expected: str, came: str) -> PortLost:
         self.close()
+        hint = ""
+        if self._stable_name is not None:
+            hint = (
+                f"; configure {self._stable_name}, a name that it keeps whenever it is plugged in"
+            )
         return PortLost(
             f"{self._path}: expected {expected}, got: {came}; the port is closed, plug the adapter "
-            "in again or check its power"
+            f"in again or check its power{hint}"
         )
+
+
+def _present() -> str:
+    return "there now: " + (", ".join(stable_names()) or "none")
 
 
 def _is_pty(path: str) -> bool:

@@ -1,7 +1,7 @@
 """Puts one unit's transactions on a port: silence, deadlines, repeats, waits for what is owed.
 
-A read costs few wake-ups: when the answer begins, when its head is there and
-when its last byte is due. A silent unit costs its response timeout, not the
+A read costs three wake-ups: when the line was silent, when the answer begins
+and when its last byte is due. A silent unit costs its response timeout, not the
 length of an answer.
 """
 
@@ -38,7 +38,8 @@ _BABBLE_S: Final = 1.0
 """A line that is not silent for so long is not used."""
 _AT_ONCE: Final = 4
 """Bytes for which a listener to silence sleeps; t3.5 is as long as they are."""
-_SMOOTHING: Final = 1 / 8
+_SMOOTHED_OVER: Final = 8
+"""Transactions over which the learned turnaround is smoothed."""
 
 
 class AnswerRejected(ReadError):
@@ -115,6 +116,7 @@ class UnitExchange:
         self._opened_at_s = -math.inf
         self._free_at_s = -math.inf
         self._turnaround_s: float | None = None
+        self._learned = 0
         self._span_utc_s = (0.0, 0.0)
         self._sent_utc_s = 0.0
 
@@ -174,7 +176,7 @@ class UnitExchange:
         self._show("sent", frame, "request")
         try:
             self._port.write(frame)
-            verdict = self._hear(first_s, whole_s)
+            verdict = self._hear(request, first_s, whole_s)
         finally:
             # Also when the port is lost: the answer may still come once it is back.
             now_s = self._monotonic()
@@ -186,23 +188,24 @@ class UnitExchange:
             self._learn(now_s - sent_s - (_REQUEST_LENGTH + answer) * char_s)
         return verdict
 
-    def _hear(self, first_s: float, whole_s: float) -> Verdict | None:
+    def _hear(self, request: ReadRequest, first_s: float, whole_s: float) -> Verdict | None:
         """The verdict; None if nothing began by `first_s` or nothing was whole by `whole_s`."""
+        # The first sleep is for the answer, not for the shorter exception, which is rare.
+        data = self._port.read(request.answer_length, first_s)
         while True:
-            deadline_s = whole_s if self.transactions.begun else first_s
-            data = self._port.read(self.transactions.missing(), deadline_s)
             now_s = self._monotonic()
             verdict = self.transactions.receive(data, now_s) if data else None
             if verdict is not None or not data or now_s >= whole_s:
                 return verdict
+            deadline_s = whole_s if self.transactions.begun else first_s
+            data = self._port.read(self.transactions.missing(), deadline_s)
 
     def _learn(self, turnaround_s: float) -> None:
         """Take one clean transaction's time beyond its characters into the smoothed one."""
         seen_s = max(0.0, turnaround_s)
-        known_s = self._turnaround_s
-        self._turnaround_s = (
-            seen_s if known_s is None else known_s + _SMOOTHING * (seen_s - known_s)
-        )
+        self._learned = min(self._learned + 1, _SMOOTHED_OVER)
+        known_s = seen_s if self._turnaround_s is None else self._turnaround_s
+        self._turnaround_s = known_s + (seen_s - known_s) / self._learned
 
     # --- before an attempt --------------------------------------------------------------------
 
