@@ -11,23 +11,24 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from agent.places import Places
+from agent.tables import ConfigError as ConfigError
+from agent.tables import Table, error_at
 from wire import topics
 
 _METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_SERIAL = re.compile(r"[!-~]([ -~]{0,46}[!-~])?\Z")
+_ENDPOINT = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})\Z")
 _SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
 
 INTERVALS_MIN = (5, 15, 30)
 MOST_METERS = 4096
 """What one roster can name."""
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; the message says where and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,26 @@ class KeysConfig:
 
 @dataclass(frozen=True, slots=True)
 class LineConfig:
-    """One serial line; never two protocols on one pair of wires."""
+    """One serial line, or one gateway's; never two protocols on one pair of wires."""
 
     name: str
     port: str
-    protocol: Literal["modbus", "dlms"]
-    baud: int
-    parity: Literal["N", "E", "O"]
-    stopbits: int
+    """A device's path; `host:port` of a Modbus TCP gateway."""
+    protocol: Literal["modbus", "modbus-tcp", "dlms"]
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stopbits: int = 1
+    rs485: Literal["adapter", "kernel"] = "adapter"
+    """Who switches the driver between sending and listening."""
+    rts_high_while_sending: bool = True
+    rts_before_ms: int = 0
+    rts_after_ms: int = 0
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and TCP port of a gateway."""
+        host, _, port = self.port.rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,10 @@ class MeterConfig:
     unit: int | None = None
     server_address: str | None = None
     password_file: Path | None = None
+    serial: str = ""
+    """Set by hand, for a meter that does not tell its serial number."""
+    current_ratio: Fraction = Fraction(1)
+    voltage_ratio: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +190,20 @@ class _Document:
         self._refuse_duplicates(config)
         return config
 
-    def table(self, name: str) -> _Table:
+    def table(self, name: str) -> Table:
         values = self.content.get(name)
         if not isinstance(values, Mapping):
             raise self.error(name, 0, None, "is missing", f"add a table [{name}]")
-        return _Table(self, name, 0, values)
+        return Table(self.places, name, 0, values)
 
-    def tables(self, name: str) -> list[_Table]:
+    def tables(self, name: str) -> list[Table]:
         values = self.content.get(name, [])
         if not isinstance(values, list) or not values:
             raise self.error(name, 0, None, "is missing", f"add at least one [[{name}]]")
-        return [_Table(self, name, index, value) for index, value in enumerate(values)]
+        return [Table(self.places, name, index, value) for index, value in enumerate(values)]
 
     def error(self, table: str, index: int, key: str | None, what: str, remedy: str) -> ConfigError:
-        return ConfigError(f"{self.places.name(table, index, key)}: {what}; {remedy}")
+        return error_at(self.places, table, index, key, what, remedy)
 
     def _refuse_duplicates(self, config: AgentConfig) -> None:
         if len(config.meters) > MOST_METERS:
@@ -225,87 +242,7 @@ class _Document:
             seen[value] = index
 
 
-class _Table:
-    """One TOML table: takes keys out one by one and refuses what is left over."""
-
-    def __init__(self, document: _Document, name: str, index: int, values: Any) -> None:
-        self._document = document
-        self._name = name
-        self._index = index
-        if not isinstance(values, Mapping):
-            raise self.error(None, "expected a table", f"write [[{name}]]")
-        self._values = values
-        self._taken: set[str] = set()
-
-    def error(self, key: str | None, what: str, remedy: str) -> ConfigError:
-        return self._document.error(self._name, self._index, key, what, remedy)
-
-    def text(self, key: str) -> str:
-        value = self._value(key, str, "text in quotes")
-        if not value:
-            raise self.error(key, "is empty", "write a value")
-        return str(value)
-
-    def path(self, key: str) -> Path:
-        return self._document.path.parent / self.text(key)
-
-    def optional_path(self, key: str) -> Path | None:
-        return self.path(key) if key in self._values else None
-
-    def number(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
-        if default is not None and key not in self._values:
-            self._taken.add(key)
-            return default
-        value = self._value(key, int, "a whole number")
-        if isinstance(value, bool) or not lowest <= value <= highest:
-            raise self.error(
-                key,
-                f"expected a whole number from {lowest} to {highest}, came {value!r}",
-                "correct it",
-            )
-        return int(value)
-
-    def optional_number(self, key: str, lowest: int, highest: int) -> int | None:
-        return self.number(key, lowest, highest) if key in self._values else None
-
-    def choice(self, key: str, choices: tuple[Any, ...], default: Any) -> Any:
-        value = self._values.get(key, default)
-        self._taken.add(key)
-        if value not in choices or isinstance(value, bool):
-            raise self.error(
-                key,
-                f"expected one of {', '.join(map(repr, choices))}, came {value!r}",
-                "choose one of them",
-            )
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str], form: str) -> str:
-        value = self.text(key)
-        if not pattern.match(value):
-            raise self.error(key, f"expected {form}, came {value!r}", "correct it")
-        return value
-
-    def finish(self) -> None:
-        """Refuse keys that nobody asked for: a misspelt key must not be ignored silently."""
-        for key in self._values:
-            if key not in self._taken:
-                raise self.error(
-                    key,
-                    "is no key of this table",
-                    f"remove it or correct its spelling (known: {', '.join(sorted(self._taken))})",
-                )
-
-    def _value(self, key: str, kind: type, form: str) -> Any:
-        self._taken.add(key)
-        if key not in self._values:
-            raise self.error(key, "is missing", f"add {key} = … ({form})")
-        value = self._values[key]
-        if not isinstance(value, kind):
-            raise self.error(key, f"expected {form}, came {value!r}", "correct it")
-        return value
-
-
-def _broker(table: _Table) -> BrokerConfig:
+def _broker(table: Table) -> BrokerConfig:
     broker = BrokerConfig(
         host=table.text("host"),
         port=table.number("port", 1, 65535, 8883),
@@ -317,7 +254,7 @@ def _broker(table: _Table) -> BrokerConfig:
     return broker
 
 
-def _keys(table: _Table) -> KeysConfig:
+def _keys(table: Table) -> KeysConfig:
     keys = KeysConfig(
         sign_key_file=table.path("sign_key_file"),
         root_public_file=table.path("root_public_file"),
@@ -327,20 +264,42 @@ def _keys(table: _Table) -> KeysConfig:
     return keys
 
 
-def _line(table: _Table) -> LineConfig:
+def _line(table: Table) -> LineConfig:
+    protocol = table.choice("protocol", ("modbus", "modbus-tcp", "dlms"), None)
+    tcp = protocol == "modbus-tcp"
     line = LineConfig(
         name=table.text("name"),
-        port=table.text("port"),
-        protocol=table.choice("protocol", ("modbus", "dlms"), None),
+        port=_endpoint(table) if tcp else table.text("port"),
+        protocol=protocol,
         baud=table.number("baud", 300, 1_000_000, 9600),
         parity=table.choice("parity", ("N", "E", "O"), "N"),
         stopbits=table.choice("stopbits", (1, 2), 1),
+        rs485="adapter" if tcp else table.choice("rs485", ("adapter", "kernel"), "adapter"),
     )
+    if line.rs485 == "kernel":
+        line = replace(
+            line,
+            rts_high_while_sending=table.flag("rts_high_while_sending", True),
+            rts_before_ms=table.number("rts_before_ms", 0, 100, 0),
+            rts_after_ms=table.number("rts_after_ms", 0, 100, 0),
+        )
+    for key in ("rts_high_while_sending", "rts_before_ms", "rts_after_ms"):
+        if table.has(key) and line.rs485 != "kernel":
+            raise table.error(
+                key, "counts only where the kernel switches", 'remove it or set rs485 = "kernel"'
+            )
     table.finish()
     return line
 
 
-def _meter(table: _Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
+def _endpoint(table: Table) -> str:
+    port = table.matching("port", _ENDPOINT, "a gateway's host:port, such as gateway.example:502")
+    if not 1 <= int(port.rpartition(":")[2]) <= 65535:
+        raise table.error("port", f"expected a TCP port of 1 to 65535, came {port!r}", "correct it")
+    return port
+
+
+def _meter(table: Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
     meter_id = table.matching("id", _METER_ID, "up to 64 letters, digits, '_', '.' or '-'")
     line_name = table.text("line")
     if line_name not in lines:
@@ -356,17 +315,27 @@ def _meter(table: _Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
     return meter
 
 
-def _modbus_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterConfig:
-    return MeterConfig(meter_id, line, model, unit=table.number("unit", 1, 247))
+def _modbus_meter(table: Table, meter_id: str, line: str, model: str) -> MeterConfig:
+    form = "1 to 48 printable characters"
+    return MeterConfig(
+        meter_id,
+        line,
+        model,
+        unit=table.number("unit", 1, 247),
+        serial=table.matching("serial", _SERIAL, form) if table.has("serial") else "",
+        current_ratio=table.ratio("current_ratio"),
+        voltage_ratio=table.ratio("voltage_ratio"),
+    )
 
 
-def _dlms_meter(table: _Table, meter_id: str, line: str, model: str) -> MeterConfig:
+def _dlms_meter(table: Table, meter_id: str, line: str, model: str) -> MeterConfig:
     address = table.matching("server_address", _SERVER_ADDRESS, 'an address such as "1/17"')
     password_file = table.optional_path("password_file")
     return MeterConfig(meter_id, line, model, server_address=address, password_file=password_file)
 
 
-_ADDRESSES: dict[str, Callable[[_Table, str, str, str], MeterConfig]] = {
+_ADDRESSES: dict[str, Callable[[Table, str, str, str], MeterConfig]] = {
     "modbus": _modbus_meter,
+    "modbus-tcp": _modbus_meter,
     "dlms": _dlms_meter,
 }

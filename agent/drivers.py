@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.driver import Driver
 from agent.line.port import Port
+from agent.line.rs485 import Rs485
 from agent.line.serial_port import SerialPort
 from wire.clock import Clock
 
 if TYPE_CHECKING:
+    from agent.modbus.driver import ModbusDriver
     from agent.modbus.frame import Observer
+    from agent.modbus.gateway import TcpGateway
+    from agent.modbus.profile import Profile
 
 
-def open_line(line: LineConfig) -> SerialPort:
-    """The line's port; it opens at first use."""
-    return SerialPort(line.port, line.baud, line.parity, line.stopbits)
+def open_line(line: LineConfig) -> SerialPort | TcpGateway:
+    """The line's port or gateway; it opens at first use."""
+    if line.protocol == "modbus-tcp":
+        from agent.modbus.gateway import TcpGateway
+
+        host, port = line.endpoint
+        bits = 1 + 8 + (line.parity != "N") + line.stopbits
+        return TcpGateway(host, port, char_s=bits / line.baud)
+    rs485 = None
+    if line.rs485 == "kernel":
+        rs485 = Rs485(line.rts_high_while_sending, line.rts_before_ms, line.rts_after_ms)
+    return SerialPort(line.port, line.baud, line.parity, line.stopbits, rs485)
 
 
 def build_driver(
     config: AgentConfig,
     line: LineConfig,
     meter: MeterConfig,
-    port: Port,
+    port: Port | TcpGateway,
     clock: Clock,
     observe: Observer | None = None,
 ) -> Driver:
-    """The meter's driver; raises ConfigError if model, address or password does not fit.
+    """The meter's driver; raises ConfigError if model, address, ratio or password does not fit.
 
-    `observe` is told every frame of a Modbus meter.
+    `port` is what `open_line` made of the line. `observe` is told every frame
+    of a Modbus meter. A Modbus meter's driver is a `SampledDriver`.
     """
     try:
-        if line.protocol == "modbus":
-            return _modbus(config, meter, port, clock, observe)
-        return _dlms(meter, port, clock)
+        if line.protocol == "dlms":
+            # Only a modbus-tcp line has a gateway.
+            return _dlms(meter, cast("Port", port), clock)
+        return _modbus(config, meter, port, clock, observe)
     except (ValueError, OSError) as error:
         what = f"meter {meter.id} (model {meter.model}, line {line.name})"
         if meter not in config.meters:
@@ -43,25 +58,60 @@ def build_driver(
         raise ConfigError(f"{place}: {what}: {error}") from error
 
 
+class RatioRefused(ConfigError):
+    """A transformer ratio is given for a model whose registers hold primary values already."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(what)
+        self.key = key
+
+
 def _key(error: Exception) -> str | None:
     """The key of [[meter]] that is to blame."""
     from agent.dlms.profile import MeterClassError
     from agent.modbus.profile import ProfileError
 
+    if isinstance(error, RatioRefused):
+        return error.key
     if isinstance(error, ProfileError | MeterClassError):
         return "model"
     return "password_file" if isinstance(error, OSError | ConfigError) else None
 
 
 def _modbus(
-    config: AgentConfig, meter: MeterConfig, port: Port, clock: Clock, observe: Observer | None
-) -> Driver:
+    config: AgentConfig,
+    meter: MeterConfig,
+    port: Port | TcpGateway,
+    clock: Clock,
+    observe: Observer | None,
+) -> ModbusDriver:
     from agent.modbus.driver import ModbusDriver
-    from agent.modbus.profile import find
+    from agent.modbus.gateway import TcpGateway
+    from agent.modbus.profile import Ratio, find
 
     assert meter.unit is not None
     profile = find(meter.model, config.places.path.parent)
-    return ModbusDriver.on_port(port, meter.unit, profile, clock, observe=observe)
+    ratio = Ratio(meter.current_ratio, meter.voltage_ratio)
+    if profile.side == "primary":
+        _refuse_ratio(meter, profile)
+    if isinstance(port, TcpGateway):
+        return ModbusDriver.behind_gateway(
+            port, meter.unit, profile, clock, ratio=ratio, observe=observe
+        )
+    return ModbusDriver.on_port(port, meter.unit, profile, clock, ratio=ratio, observe=observe)
+
+
+def _refuse_ratio(meter: MeterConfig, profile: Profile) -> None:
+    for key, ratio in (
+        ("current_ratio", meter.current_ratio),
+        ("voltage_ratio", meter.voltage_ratio),
+    ):
+        if ratio != 1:
+            raise RatioRefused(
+                key,
+                f"came {ratio}, but {profile.title} shows primary values already; remove it, and "
+                "set the ratio at the meter if its display is wrong",
+            )
 
 
 def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:

@@ -28,6 +28,7 @@ from wire.clock import Clock
 if TYPE_CHECKING:
     from agent.modbus.exchange import Exchange
     from agent.modbus.frame import Observer
+    from agent.modbus.gateway import TcpGateway
 
 _ATTEMPTS: Final = 2
 _TRY_OTHERWISE: Final = 4
@@ -107,6 +108,31 @@ class ModbusDriver:
         """The meter on a serial port, asked at the pace that its profile says."""
         exchange = UnitExchange(
             port,
+            unit,
+            gap_s=profile.gap_s,
+            response_timeout_s=profile.response_timeout_s,
+            name=f"{profile.model} at unit {unit}",
+            clock=clock,
+            observe=observe,
+        )
+        return cls(exchange, unit, profile, clock, ratio=ratio)
+
+    @classmethod
+    def behind_gateway(
+        cls,
+        gateway: TcpGateway,
+        unit: int,
+        profile: Profile,
+        clock: Clock,
+        *,
+        ratio: Ratio = _NO_RATIO,
+        observe: Observer | None = None,
+    ) -> ModbusDriver:
+        """The meter behind a Modbus TCP gateway, at the same pace and with the same checks."""
+        from agent.modbus.tcp import TcpExchange
+
+        exchange = TcpExchange(
+            gateway,
             unit,
             gap_s=profile.gap_s,
             response_timeout_s=profile.response_timeout_s,

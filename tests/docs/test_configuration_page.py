@@ -21,12 +21,12 @@ def test_the_agents_example_is_read(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(example("agent"))
     config = agent.config.load_config(file)
-    assert [line.protocol for line in config.lines] == ["modbus", "dlms"]
+    assert [line.protocol for line in config.lines] == ["modbus", "modbus-tcp", "dlms"]
     assert config.common_name == "mytown-t01"
 
 
 def test_the_agents_example_names_every_key_of_its_tables(tmp_path: Path) -> None:
-    named = set(re.findall(r"^([a-z_]+) = ", example("agent"), re.M))
+    named = set(re.findall(r"^([a-z0-9_]+) = ", example("agent"), re.M))
     fields = {
         name
         for kind in (
