@@ -111,6 +111,8 @@ class Profile:
 
     model: str
     title: str
+    notes: tuple[str, ...]
+    """What is odd about the meter."""
     phases: int
     function: int
     word_order: WordOrder
@@ -121,6 +123,10 @@ class Profile:
     """Pause that the meter needs between two requests to it."""
     response_timeout_s: float
     turnaround_s: float
+    """What the answer's first byte usually takes; the settable delay is a part of it."""
+    settable_delay_s: float
+    """A pause before each answer that the maker sets and an installer can take away."""
+    settable_delay_how: str
     defaults: SerialDefaults
     most_power_w: int | None
     """The maker's maximum of the meter itself, before any ratio; None where no source says."""
@@ -239,9 +245,13 @@ def load(path: Path) -> Profile:
 
 
 def parse(text: str, where: str) -> Profile:
-    """The profile that `text` (TOML) describes; `where` names it in errors. Raises ProfileError."""
+    """The profile that `text` (TOML) describes; raises ProfileError, which names `where`."""
     table = Table.of(text, where)
-    sources = {str(key): str(value) for key, value in table.table("sources").items()}
+    sources = table.table("sources")
+    for key, text in sources.items():
+        if type(text) is not str:
+            raise table.wrong(f"sources.{key}", "a text", text)
+    function: int = table.one_of("function", (READ_HOLDING, READ_INPUT))
     word_order: WordOrder = table.one_of("word_order", ("big", "little"))
     ones_are_missing = table.get("ones_are_missing", bool, False)
     registers = tuple(
@@ -251,12 +261,16 @@ def parse(text: str, where: str) -> Profile:
     by_name = {register.name: register for register in registers}
     if len(by_name) < len(registers):
         raise ProfileError(f"{where}: register names: expected each once; rename the second one")
+    if not registers:
+        raise table.wrong("register", "one table [[register]] or more", None)
+    delay_ms = table.within("settable_delay_ms", 0, 5000, 0)
     most_power_w = table.within("most_power_w", 0, 10**9, 0) or None
     profile = Profile(
         model=table.get("model", str),
         title=table.get("title", str),
+        notes=table.texts("notes", needed=False),
         phases=table.within("phases", 1, 3),
-        function=table.one_of("function", (READ_HOLDING, READ_INPUT)),
+        function=function,
         word_order=word_order,
         side=table.one_of("side", ("primary", "secondary", "either")),
         limits=Limits(
@@ -267,6 +281,8 @@ def parse(text: str, where: str) -> Profile:
         gap_s=table.within("gap_ms", 0, 5000, 0) / 1000,
         response_timeout_s=table.within("response_timeout_ms", 10, 10000, 500) / 1000,
         turnaround_s=table.within("turnaround_ms", 0, 5000, 40) / 1000,
+        settable_delay_s=delay_ms / 1000,
+        settable_delay_how=table.get("settable_delay_how", str, None if delay_ms else ""),
         defaults=read_defaults(table),
         most_power_w=most_power_w,
         most_power_source=table.get("most_power_source", str, None if most_power_w else ""),
@@ -275,7 +291,7 @@ def parse(text: str, where: str) -> Profile:
         registers=registers,
         sample=_sample(table, by_name),
         sources=sources,
-        examples=tuple(read_example(inner) for inner in table.inner("example")),
+        examples=tuple(read_example(inner, function) for inner in table.inner("example")),
     )
     table.nothing_else()
     return profile
@@ -283,11 +299,12 @@ def parse(text: str, where: str) -> Profile:
 
 def _sample(table: Table, by_name: Mapping[str, Register]) -> dict[str, tuple[Register, ...]]:
     sample = {}
-    for field, names in table.table("sample").items():
+    entries = table.table("sample")
+    fields = Table(table.where, "sample.", entries)
+    for field in entries:
         if field not in SAMPLE_SCALE:
             raise table.wrong(f"sample.{field}", f"one of {', '.join(SAMPLE_SCALE)}", field)
-        if not isinstance(names, list) or not names:
-            raise table.wrong(f"sample.{field}", "a list of register names", names)
+        names = fields.texts(field, needed=True)
         for name in names:
             if name not in by_name:
                 raise table.wrong(f"sample.{field}", "names of this profile's registers", name)

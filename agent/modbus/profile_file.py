@@ -6,6 +6,7 @@ is in docs/modbus.md.
 
 from __future__ import annotations
 
+import math
 import struct
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,21 @@ from typing import Any, Final, Literal
 
 from agent.modbus.identity import IdentityRegister, IdentityRule
 from agent.modbus.register import BASE_UNIT, ENERGY, FORMATS, Register, WordOrder, ones
+from agent.modbus.transaction import MAX_REGISTERS
 from ext.checksum import crc16_modbus
 from wire.quality import Quality
 
 UNKNOWN: Final = "unknown"
 """What a profile says where no source names a serial register or a rule."""
 _REQUEST_LENGTH: Final = 8
+_TOML_NAMES: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a point",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
 _BAUDS: Final = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
@@ -88,9 +98,9 @@ class Table:
     def get(self, key: str, kind: Any, default: Any = None) -> Any:
         self._seen.add(key)
         value = self._entries.get(key, default)
-        if value is None or not isinstance(value, kind) or (kind is not bool and value is True):
-            name = kind.__name__ if isinstance(kind, type) else "number"
-            raise self.wrong(key, name, value)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if type(value) not in kinds:
+            raise self.wrong(key, " or ".join(_TOML_NAMES[each] for each in kinds), value)
         return value
 
     def within(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
@@ -101,18 +111,21 @@ class Table:
 
     def fraction(self, key: str) -> Fraction | None:
         """The exact decimal number that was written; None where the key is absent."""
-        self._seen.add(key)
-        return Fraction(str(self.get(key, (int, float)))) if key in self._entries else None
+        if key not in self._entries:
+            return None
+        value = self.get(key, (int, float))
+        if not math.isfinite(value):
+            raise self.wrong(key, "a finite number", value)
+        return Fraction(str(value))
 
     def one_of(self, key: str, choices: tuple[Any, ...]) -> Any:
         self._seen.add(key)
         value = self._entries.get(key)
-        if value not in choices:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
             raise self.wrong(key, f"one of {', '.join(map(str, choices))}", value)
         return value
 
     def optional(self, key: str, choices: tuple[Any, ...]) -> Any:
-        self._seen.add(key)
         return self.one_of(key, choices) if key in self._entries else None
 
     def whole_numbers(self, key: str, lowest: int, highest: int) -> tuple[int, ...]:
@@ -122,8 +135,15 @@ class Table:
                 raise self.wrong(key, f"whole numbers {lowest}..{highest}", value)
         return tuple(values)
 
-    def table(self, key: str, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return dict(self.get(key, dict, default))
+    def table(self, key: str) -> dict[str, Any]:
+        return dict(self.get(key, dict))
+
+    def texts(self, key: str, *, needed: bool) -> tuple[str, ...]:
+        """A list of texts; at least one if `needed`."""
+        values = self.get(key, list, None if needed else [])
+        if (needed and not values) or not all(type(value) is str for value in values):
+            raise self.wrong(key, "a list of texts", values)
+        return tuple(values)
 
     def inner(self, key: str) -> Iterator[Table]:
         """The tables [[key]], in order."""
@@ -158,7 +178,9 @@ def read_register(
     kind = table.one_of("type", tuple(FORMATS))
     unit = table.one_of("unit", tuple(BASE_UNIT))
     base_unit, per_unit = BASE_UNIT[unit]
-    factor = (table.fraction("scale") or Fraction(1)) * per_unit
+    scale = table.fraction("scale") if "scale" in table else Fraction(1)
+    if not scale:
+        raise table.wrong("scale", "a number other than 0", 0)
     missing = tuple(table.get("missing", list, []))
     for value in missing:
         if type(value) not in (int, float):
@@ -174,7 +196,7 @@ def read_register(
         name=table.get("name", str),
         address=table.within("address", 0, 65535),
         type=kind,
-        factor=factor,
+        factor=scale * per_unit,
         unit=unit,
         sources=_sources(table, sources),
         word_order=word_order,
@@ -186,6 +208,10 @@ def read_register(
         highest=table.fraction("max"),
         rollover=None if modulus is None else modulus * per_unit,
     )
+    if register.field.end > 65536:
+        raise table.wrong(
+            "address", f"0..{65536 - register.field.words} for {kind}", register.address
+        )
     if base_unit in ENERGY and not register.step:
         raise table.wrong("step", "the counter's smallest step", None)
     low, high = register.lowest, register.highest
@@ -242,13 +268,13 @@ def read_identify(table: Table, sources: Mapping[str, str]) -> tuple[IdentityRul
     return tuple(rules)
 
 
-def read_example(table: Table) -> Example:
-    """One [[example]]; raises ProfileError."""
+def read_example(table: Table, function: int) -> Example:
+    """One [[example]] of a profile that reads with `function`; raises ProfileError."""
     origin = table.one_of("origin", ("composed", "captured"))
     source = table.get("source", str, "" if origin == "composed" else None)
-    reads = tuple(_read(inner) for inner in table.inner("read"))
+    reads = tuple(_read(inner, function) for inner in table.inner("read"))
     flags = Quality(0)
-    for name in table.get("flags", list, []):
+    for name in table.texts("flags", needed=False):
         if name not in Quality.__members__:
             raise table.wrong("flags", f"names of {', '.join(Quality.__members__)}", name)
         flags |= Quality[name]
@@ -256,25 +282,36 @@ def read_example(table: Table) -> Example:
         origin,
         source,
         reads,
-        table.table("expect"),
+        _expected(table),
         int(flags),
     )
     table.nothing_else()
     return example
 
 
-def _read(table: Table) -> tuple[int, bytes]:
+def _read(table: Table, function: int) -> tuple[int, bytes]:
     """One [[example.read]]: a request and its answer, whole frames with their CRC."""
     request, answer = _frame(table, "request"), _frame(table, "answer")
-    if len(request) != _REQUEST_LENGTH:
-        raise table.wrong("request", f"{_REQUEST_LENGTH} bytes", f"{len(request)} bytes")
+    if len(request) != _REQUEST_LENGTH or request[1] != function:
+        expected = f"{_REQUEST_LENGTH} bytes with function {function}"
+        raise table.wrong("request", expected, request.hex(" "))
     address, count = struct.unpack(">HH", request[2:6])
-    head = request[:2] + bytes([2 * count & 0xFF])
+    if not 1 <= count <= MAX_REGISTERS:
+        raise table.wrong("request", f"1..{MAX_REGISTERS} registers", count)
+    head = request[:2] + bytes([2 * count])
     if answer[:3] != head or len(answer) != 5 + 2 * count:
         expected = f"{5 + 2 * count} bytes that begin {head.hex(' ')}"
         raise table.wrong("answer", expected, f"{len(answer)} bytes, {answer[:3].hex(' ')}")
     table.nothing_else()
     return address, answer[3:-2]
+
+
+def _expected(table: Table) -> dict[str, int]:
+    expected = table.table("expect")
+    for name, value in expected.items():
+        if type(value) is not int:
+            raise table.wrong(f"expect.{name}", "a whole number", value)
+    return expected
 
 
 def _frame(table: Table, key: str) -> bytes:
@@ -312,14 +349,12 @@ def _refused(table: Table, error: ValueError) -> ProfileError:
 
 
 def _sources(table: Table, sources: Mapping[str, str]) -> tuple[str, ...]:
-    names = table.get("sources", list)
-    if not names:
-        raise table.wrong("sources", "one key of the table [sources] or more", names)
+    names = table.texts("sources", needed=True)
     for name in names:
         _known(table, "sources", name, sources)
-    return tuple(names)
+    return names
 
 
-def _known(table: Table, key: str, name: object, sources: Mapping[str, str]) -> None:
+def _known(table: Table, key: str, name: str, sources: Mapping[str, str]) -> None:
     if name not in sources:
         raise table.wrong(key, "keys of the table [sources]", name)

@@ -25,6 +25,7 @@ FORMATS: Final = {
     "float32": ">f",
     "float64": ">d",
 }
+_STRUCTS: Final = {kind: struct.Struct(code) for kind, code in FORMATS.items()}
 BASE_UNIT: Final = {
     "kWh": ("Wh", 1000),
     "Wh": ("Wh", 1),
@@ -94,7 +95,12 @@ class Register:
 
     @property
     def field(self) -> Field:
-        return Field(self.address, struct.calcsize(FORMATS[self.type]) // 2)
+        return Field(self.address, self.size // 2)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return _STRUCTS[self.type].size
 
     @property
     def base_unit(self) -> str:
@@ -102,8 +108,9 @@ class Register:
 
     def data(self, words: Mapping[int, bytes]) -> bytes:
         """This register's bytes among `words` (two bytes by wire address); b"" if not all there."""
-        data = b"".join([words.get(at, b"") for at in range(self.address, self.field.end)])
-        return data if len(data) == 2 * self.field.words else b""
+        end = self.address + self.size // 2
+        data = b"".join([words.get(at, b"") for at in range(self.address, end)])
+        return data if len(data) == self.size else b""
 
     def decode(self, data: bytes) -> tuple[Fraction | None, State]:
         """The value in base units, as the meter shows it; None where the state says why."""
@@ -111,7 +118,7 @@ class Register:
             return None, "not_read"
         if self.word_order == "little":
             data = b"".join(data[at : at + 2] for at in range(len(data) - 2, -1, -2))
-        (raw,) = struct.unpack(FORMATS[self.type], data)
+        (raw,) = _STRUCTS[self.type].unpack(data)
         if isinstance(raw, float) and not math.isfinite(raw):
             return None, "not_there"
         if raw in self.missing:
@@ -135,5 +142,5 @@ class Register:
 
 def ones(kind: str) -> int:
     """The raw value of `kind` that makers fill in for "not there": all ones, positive if signed."""
-    bits = 8 * struct.calcsize(FORMATS[kind])
+    bits = 8 * _STRUCTS[kind].size
     return (1 << (bits - kind.startswith("int"))) - 1
