@@ -27,6 +27,7 @@ from agent.modbus.transaction import (
     Answered,
     ReadRequest,
     Reason,
+    Refused,
 )
 from wire.clock import Clock, SystemClock
 
@@ -180,7 +181,7 @@ class _ScannedLine:
         if self._asking is not None:
             self._asking(unit, self._settings)
         try:
-            exchange.ask(ReadRequest(unit, function, 0, 2), 1)
+            exchange.ask(_probe(unit, function), 1)
         except ReadError:
             return False
         return True
@@ -197,6 +198,7 @@ class _Reader:
         self._exchange = exchange
         self._unit = unit
         self._heard: dict[ReadRequest, bytes | None] = {}
+        self._served: dict[int, bool] = {}
 
     def is_named(self, profile: Profile) -> bool:
         """Whether the unit holds the model that one of the profile's rules wants."""
@@ -258,9 +260,24 @@ class _Reader:
     def _read(self, request: ReadRequest) -> bytes | None:
         """The answer's registers; None if the unit has none to give."""
         if request not in self._heard:
-            try:
-                verdict = self._exchange.ask(request, 1)
-            except ReadError:
-                verdict = None
+            verdict = self._ask(request) if self._serves(request.function) else None
             self._heard[request] = verdict.data if isinstance(verdict, Answered) else None
         return self._heard[request]
+
+    def _serves(self, function: int) -> bool:
+        """Whether the unit answers this function at all; one that ignores it costs its silence."""
+        if function not in self._served:
+            probe = _probe(self._unit, function)
+            self._served[function] = self._ask(probe) is not None
+        return self._served[function]
+
+    def _ask(self, request: ReadRequest) -> Answered | Refused | None:
+        try:
+            return self._exchange.ask(request, 1)
+        except ReadError:
+            return None
+
+
+def _probe(unit: int, function: int) -> ReadRequest:
+    """What every meter answers that knows the function, be it with an exception."""
+    return ReadRequest(unit, function, 0, 2)
