@@ -1,4 +1,4 @@
-"""`scan`: who answers on a line, and which shipped models fit.
+"""`scan`: who answers on a line, which meter it is, and what to write into the configuration.
 
 Only reads. A line belongs to one program at a time, so this needs the line to
 itself. On a Modbus line the addresses are units, on a DLMS line physical
@@ -10,29 +10,31 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.commands import EXIT_OK, EXIT_WRONG
+from agent.commands.answering import Answering, dlms_answer, meter_table, modbus_answer
 from agent.config import AgentConfig, ConfigError, LineConfig
+from agent.driver import ReadError
 from agent.drivers import open_line, password_of
 from agent.line.port import Port, PortLost
+from agent.line.serial_port import SerialPort
 from agent.run import clock_of
 from wire.clock import Clock
 
-UNITS = range(1, 33)
-_MOST_ADDRESS = {"modbus": 247, "dlms": 16383}
+if TYPE_CHECKING:
+    from agent.modbus.gateway import TcpGateway
+    from agent.modbus.scan import LineSettings
 
-
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """One address that answered, and what can be said of it."""
-
-    address: str
-    what: str
-    models: tuple[str, ...] = ()
-    """Shipped models whose values can be read there."""
-    serial: str | None = None
+UNITS: Final = range(1, 33)
+_MOST_ADDRESS: Final = {"modbus": 247, "modbus-tcp": 247, "dlms": 16383}
+_BAUDS: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+_PARITIES: Final = ("N", "E", "O")
+_ABSENT_S: Final = 0.5
+"""About what one absent Modbus unit costs with one setting."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         "(default 16-63, all are 1-16383)",
     )
     parser.add_argument(
+        "--bauds",
+        type=_bauds,
+        metavar="LIST",
+        help="baud rates to try on a serial Modbus line, such as 9600,19200 (default: the line's)",
+    )
+    parser.add_argument(
+        "--parities",
+        type=_parities,
+        metavar="LIST",
+        help="parities to try on a serial Modbus line, such as N,E (default: the line's)",
+    )
+    parser.add_argument(
         "--model", metavar="MODEL", help="try only this DLMS meter class (default: all shipped)"
+    )
+    parser.add_argument(
+        "--toml", action="store_true", help="print [[meter]] tables to paste into the configuration"
     )
 
 
@@ -58,18 +75,18 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         raise ConfigError(
             f"{config.places.path}: line {chosen.line!r} is not there; lines are: {names}"
         )
+    if chosen.toml and chosen.json:
+        raise ConfigError("--toml and --json: expected one of them; leave the other out")
     addresses = _addresses(line, chosen.addresses)
-    first, last = addresses[0], addresses[-1]
-    print(
-        f"asking {len(addresses)} addresses on {line.name}: {first}-{last} "
-        "(--addresses FIRST-LAST asks others)",
-        file=sys.stderr,
-    )
+    settings = _settings(line, chosen.bauds, chosen.parities)
+    _announce(line, addresses, settings)
     found = []
     try:
-        for answer in scan_line(config, line, addresses, chosen.model):
+        for answer in scan_line(config, line, addresses, settings, chosen.model):
             found.append(answer)
-            if not chosen.json:
+            if chosen.toml:
+                print(meter_table(config, line, answer), flush=True)
+            elif not chosen.json:
                 print(f"{answer.address:8} {answer.what}", flush=True)
     except PortLost as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
@@ -78,36 +95,97 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         answers = [asdict(answer) for answer in found]
         print(json.dumps({"line": line.name, "protocol": line.protocol, "found": answers}))
     elif not found:
-        print(f"no answer on {line.name}; check wiring, baud rate and parity")
+        print(f"no answer on {line.name}; check {_suspects(line)}")
     return EXIT_OK if found else EXIT_WRONG
 
 
 def scan_line(
-    config: AgentConfig, line: LineConfig, addresses: range, model: str | None
+    config: AgentConfig,
+    line: LineConfig,
+    addresses: range,
+    settings: Sequence[LineSettings] = (),
+    model: str | None = None,
 ) -> Iterator[Answering]:
-    """Who answers on the line, as found. Raises PortLost, ConfigError."""
+    """Who answers on the line, as found. Raises PortLost, ConfigError.
+
+    `settings` are tried in turn on a serial Modbus line, instead of its own.
+    """
     clock = clock_of(config)
+    if line.protocol == "modbus":
+        yield from _scan_modbus(config, line, addresses, settings, clock)
+        return
     port = open_line(line)
     try:
         port.open()
-        if line.protocol == "modbus":
-            yield from _scan_modbus(port, line, _with_progress(addresses), clock)
-        else:
+        if isinstance(port, SerialPort):
             yield from _scan_dlms(config, line, port, _with_progress(addresses), model, clock)
+        else:
+            yield from _scan_gateway(config, line, port, _with_progress(addresses), clock)
     finally:
         port.close()
 
 
-def _scan_modbus(
-    port: Port, line: LineConfig, units: Iterable[int], clock: Clock
-) -> Iterator[Answering]:
-    from agent.modbus.scan import LineSettings, scan
+# --- Modbus ----------------------------------------------------------------------------------
 
-    settings = LineSettings(line.baud, line.parity, line.stopbits)
-    for found in scan(lambda _: port, [settings], units, clock=clock):
-        fits = ", ".join(found.fits)
-        what = f"fits {fits}" if fits else "answers, but fits no shipped model"
-        yield Answering(str(found.unit), what, found.fits, found.serial)
+
+def _scan_modbus(
+    config: AgentConfig,
+    line: LineConfig,
+    units: range,
+    settings: Sequence[LineSettings],
+    clock: Clock,
+) -> Iterator[Answering]:
+    from agent.modbus.scan import Identified, LineSettings, scan
+
+    own = LineSettings(line.baud, line.parity, line.stopbits)
+    opened: list[SerialPort] = []
+
+    def open_port(how: LineSettings) -> Port:
+        for before in opened:
+            before.close()
+        port = open_line(replace(line, baud=how.baud, parity=how.parity, stopbits=how.stopbits))
+        assert isinstance(port, SerialPort)
+        opened[:] = [port]
+        port.open()
+        return port
+
+    def asking(unit: int, how: LineSettings) -> None:
+        _show_progress(f"unit {unit} at {how}")
+
+    try:
+        for found in scan(open_port, settings or (own,), units, clock=clock, asking=asking):
+            how = None if found.settings == own else str(found.settings)
+            who = Identified(found.model, found.fits, found.serial)
+            yield modbus_answer(config, line, found.unit, who, how)
+    finally:
+        for port in opened:
+            port.close()
+
+
+def _scan_gateway(
+    config: AgentConfig,
+    line: LineConfig,
+    gateway: TcpGateway,
+    units: Iterable[int],
+    clock: Clock,
+) -> Iterator[Answering]:
+    """The units behind a gateway; a gateway mostly says itself which are not there."""
+    from agent.modbus.scan import identify
+    from agent.modbus.tcp import TcpExchange
+    from agent.modbus.transaction import READ_HOLDING, READ_INPUT, ReadRequest
+
+    for unit in units:
+        exchange = TcpExchange(gateway, unit, clock=clock)
+        for function in (READ_HOLDING, READ_INPUT):
+            try:
+                exchange.ask(ReadRequest(unit, function, 0, 2), 1)
+            except ReadError:
+                continue
+            yield modbus_answer(config, line, unit, identify(exchange, unit))
+            break
+
+
+# --- DLMS ------------------------------------------------------------------------------------
 
 
 def _scan_dlms(
@@ -128,14 +206,7 @@ def _scan_dlms(
         found = look(port, f"1/{physical}", candidates, clock, password=password)
         if found is None:
             continue
-        serial = f"serial {found.serial}" if found.serial else "tells no serial number"
-        if found.fits:
-            fits = f"fits {', '.join(found.fits)}"
-        elif password is None:
-            fits = "needs a password: add one meter of this line with its password_file"
-        else:
-            fits = "fits no shipped model with the line's password"
-        yield Answering(found.address, f"{serial}, {fits}", found.fits, found.serial)
+        yield dlms_answer(config, line, found, asked_with_password=password is not None)
 
 
 def _line_password(config: AgentConfig, line: LineConfig) -> bytes | None:
@@ -151,25 +222,87 @@ def _line_password(config: AgentConfig, line: LineConfig) -> bytes | None:
     return None
 
 
+# --- words and progress ----------------------------------------------------------------------
+
+
+def _announce(line: LineConfig, addresses: range, settings: Sequence[LineSettings]) -> None:
+    text = (
+        f"asking {len(addresses)} addresses on {line.name}: {addresses[0]}-{addresses[-1]} "
+        "(--addresses FIRST-LAST asks others)"
+    )
+    if len(settings) > 1:
+        longest_s = len(addresses) * len(settings) * _ABSENT_S
+        text += f", with {len(settings)} settings, for {longest_s:.0f} s at most"
+    print(text, file=sys.stderr)
+
+
 def _with_progress(addresses: range) -> Iterator[int]:
     """The addresses; on a terminal each is shown before it is asked (a log wants results)."""
-    shown = sys.stderr.isatty()
     for number, address in enumerate(addresses, start=1):
-        if shown:
-            text = f"\r{address} ({number} of {len(addresses)})  \r"
-            print(text, end="", file=sys.stderr, flush=True)
+        _show_progress(f"{address} ({number} of {len(addresses)})")
         yield address
+
+
+def _show_progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text:40}\r", end="", file=sys.stderr, flush=True)
+
+
+def _suspects(line: LineConfig) -> str:
+    if line.protocol == "modbus-tcp":
+        return "the gateway's settings, and wiring, baud rate and parity behind it"
+    if line.protocol == "modbus":
+        return "wiring, or try --bauds 9600,19200 --parities N,E"
+    return "wiring, baud rate and parity"
+
+
+def _settings(
+    line: LineConfig, bauds: Sequence[int] | None, parities: Sequence[Any] | None
+) -> tuple[LineSettings, ...]:
+    """The settings to try, the line's own first where they are among them."""
+    from agent.modbus.scan import LineSettings
+
+    for option, given in (("--bauds", bauds), ("--parities", parities)):
+        if given and line.protocol != "modbus":
+            raise ConfigError(
+                f"{option}: {line.name} is a {line.protocol} line, only a serial Modbus line is "
+                "tried with several; leave it out"
+            )
+    tried = [
+        LineSettings(baud, parity, line.stopbits)
+        for baud, parity in product(bauds or (line.baud,), parities or (line.parity,))
+    ]
+    own = LineSettings(line.baud, line.parity, line.stopbits)
+    return tuple(sorted(tried, key=lambda how: how != own))
 
 
 def _addresses(line: LineConfig, chosen: range | None) -> range:
     from agent.dlms.scan import PHYSICAL
 
     if chosen is None:
-        return UNITS if line.protocol == "modbus" else PHYSICAL
+        return PHYSICAL if line.protocol == "dlms" else UNITS
     most = _MOST_ADDRESS[line.protocol]
     if chosen[-1] > most:
         raise ConfigError(f"--addresses: a {line.protocol} line has addresses 1-{most}")
     return chosen
+
+
+def _bauds(text: str) -> tuple[int, ...]:
+    try:
+        bauds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        bauds = ()
+    if not bauds or not set(bauds) <= set(_BAUDS):
+        known = ",".join(map(str, _BAUDS))
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {known}")
+    return bauds
+
+
+def _parities(text: str) -> tuple[str, ...]:
+    parities = tuple(dict.fromkeys(text.upper().split(",")))
+    if not set(parities) <= set(_PARITIES):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {','.join(_PARITIES)}")
+    return parities
 
 
 def _address_range(text: str) -> range:
