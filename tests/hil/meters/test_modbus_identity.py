@@ -20,6 +20,7 @@ TOLD = {
     "schneider_iem3155": (3, 129, 2, "0140 6f63"),
     "schneider_pm5110": (3, 129, 2, "0140 6f63"),
     "abb_b23_b24": (3, 0x8900, 2, "0140 6f63"),
+    "janitza_umg96rm": (3, 754, 2, "0140 6f63"),
     "inepro_pro380": (3, 0x4000, 2, "2100 0035"),
 }
 MODEL = {
@@ -32,6 +33,7 @@ MODEL = {
     "carlo_gavazzi_em111": (3, 0x0B, 1, "0067"),
     "schneider_pm5110": (3, 89, 1, "3ba6"),
     "abb_b23_b24": (3, 0x8960, 6, b"B23 112-100\0".hex()),
+    "janitza_umg96rm": (3, 769, 2, "004f aead"),  # product number 5,222,061
     "inepro_pro380": (3, 0x1010, 1, "2007"),
 }
 
