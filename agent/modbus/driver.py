@@ -212,12 +212,12 @@ class ModbusDriver:
     def _read(self, fields: frozenset[Field], deadline_s: float) -> _Round:
         self._plan.begin(self.exchange.turnaround_s)
         done = _Round(deadline_s, {}, [])
-        reads = self._plan.reads(fields)
         try:
-            if self._silent_rounds % _TRY_OTHERWISE == 2 and self._plan.is_new(reads[0]):
+            first = self._plan.reads(fields)[0]
+            if self._silent_rounds % _TRY_OTHERWISE == 2 and self._plan.is_new(first):
                 # A meter that was never heard may take short reads only.
-                self._fetch(self._short(reads[0]), done)
-            for read in reads:
+                self._fetch(self._short(first), done)
+            for read in self._plan.reads(fields):
                 self._fetch(read, done)
         except MeterSilent:
             self._silent_rounds += 1

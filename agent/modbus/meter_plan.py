@@ -63,8 +63,9 @@ class MeterPlan:
 
     def refuse(self, read: Read) -> tuple[Read, ...]:
         """What to ask instead of a refused read; nothing if it was a single value."""
-        parts = split(read, self.limits)
+        self._heard = True
         self._plans.clear()
+        parts = split(read, self.limits)
         if parts == (read,):
             self.refused |= set(read.fields)
             return ()
@@ -81,8 +82,8 @@ class MeterPlan:
     def silent(self, read: Read) -> tuple[Read, ...]:
         """What to ask instead of a read that was not answered; nothing if its length is innocent.
 
-        Its length is to blame if the meter answered a shorter one in this
-        round and never one as long.
+        Its length is to blame if the meter said something in this round and
+        never answered a read as long.
         """
         if not self._heard or not self.is_new(read) or len(read.fields) == 1:
             return ()

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from agent.line.serial_port import SerialPort
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.exchange import AnswerRejected
 from agent.modbus.planner import bus_time_s
-from agent.modbus.profile import models, shipped
+from agent.modbus.profile import Ratio, models, shipped
+from ext.checksum import crc16_modbus
 from hil.line import faults
 from hil.line.faults import Faulty
 from hil.line.pty import PtyLine, served
@@ -20,6 +22,7 @@ from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Registers
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
+from wire.quality import Quality
 
 CLOCK = SystemClock()
 
@@ -158,3 +161,102 @@ def test_a_modbus_meter_keeps_no_profile() -> None:
     assert not driver.keeps_profile
     with pytest.raises(MeterRefused, match="this model keeps none"):
         driver.profile(0, 900)
+
+
+TELLING = [model for model in models() if shipped(model).serial is not None]
+
+
+@pytest.mark.parametrize("model", TELLING)
+def test_a_meter_tells_its_serial_number_only_when_it_is_asked_to(
+    tmp_path: Path, model: str
+) -> None:
+    there = line(tmp_path, bus(model))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped(model), CLOCK)
+        assert driver.sample().serial is None
+        identified = driver.sample(identify=True)
+    assert identified.serial is not None
+    # Some meters have room for seven characters only.
+    assert "21000035".endswith(identified.serial)
+    assert len(identified.serial) >= 7
+    assert identified.import_wh is not None
+
+
+def test_a_meter_that_refuses_its_serial_register_is_asked_for_it_once(tmp_path: Path) -> None:
+    meters = {1: ModbusMeter("eastron_sdm630", Steady(), tells_identity=False)}
+    counting = Lacking(ModbusBus(meters, CLOCK), range(0))
+    there = line(tmp_path, counting)
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
+        asked = []
+        for _ in range(3):
+            before = counting.asked
+            assert driver.sample(identify=True).serial is None
+            asked.append(counting.asked - before)
+    assert asked[1:] == [len(driver.reads)] * 2
+
+
+def test_every_register_is_shown_with_its_bytes_and_what_they_mean(tmp_path: Path) -> None:
+    there = line(tmp_path, bus("eastron_sdm120"))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        shown = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), CLOCK).read_all()
+    profile = shipped("eastron_sdm120")
+    assert [register.name for register in shown.registers] == [r.name for r in profile.registers]
+    voltage = next(r for r in shown.registers if r.name == "voltage_l1")
+    assert (voltage.address, voltage.words.hex(), voltage.unit) == (0, "43666666", "V")
+    assert voltage.value == pytest.approx(230.4, abs=1e-4)
+    assert all(register.note == "" for register in shown.registers)
+
+
+def test_a_register_that_the_meter_refuses_is_shown_as_not_read(tmp_path: Path) -> None:
+    there = line(tmp_path, Lacking(bus("carlo_gavazzi_em24_rs485"), range(92, 94)))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        shown = ModbusDriver.on_port(port, 1, shipped("carlo_gavazzi_em24_rs485"), CLOCK).read_all()
+    notes = {register.name: register.note for register in shown.registers}
+    assert notes.pop("active_energy_export") == "not read"
+    assert "not read" not in notes.values()
+
+
+def test_a_ratio_makes_primary_values_of_secondary_ones(tmp_path: Path) -> None:
+    ratio = Ratio(current=Fraction(50), voltage=Fraction(100))
+    there = line(tmp_path, bus("abb_b23_b24"))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        plain = ModbusDriver.on_port(port, 1, shipped("abb_b23_b24"), CLOCK)
+        primary = ModbusDriver.on_port(port, 1, shipped("abb_b23_b24"), CLOCK, ratio=ratio)
+        sample, limits = primary.sample(), primary.counter_limits
+        # It counts in steps of 10 Wh.
+        assert plain.sample().import_wh == 12_345_670
+    assert sample.import_wh == 12_345_670 * 5000
+    assert sample.power_w == 3000 * 5000
+    assert (sample.voltage_dv, sample.current_ca) == (2304 * 100, 500 * 50)
+    least = plain.counter_limits.most_per_hour
+    assert limits.most_per_hour == (None if least is None else least * 5000)
+
+
+def test_a_counter_that_is_not_a_number_is_no_value_and_flagged(tmp_path: Path) -> None:
+    def not_a_number(request: bytes, answers: list[Answer]) -> list[Answer]:
+        data = answers[0].data
+        place = 3 + 2 * (72 - int.from_bytes(request[2:4]))
+        body = data[:place] + bytes.fromhex("7fc00000") + data[place + 4 : -2]
+        return [Answer(body + crc16_modbus(body).to_bytes(2, "little"))]
+
+    there = line(tmp_path, Faulty(bus("eastron_sdm120"), [not_a_number]))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), CLOCK)
+        assert len(driver.reads) == 1
+        marked, well = driver.sample(), driver.sample()
+    assert (marked.import_wh, marked.flags) == (None, int(Quality.NO_VALUE))
+    assert marked.voltage_dv == 2304
+    assert (well.import_wh, well.flags) == (12_345_678, 0)
+
+
+def test_a_sample_keeps_to_its_deadline(tmp_path: Path) -> None:
+    there = line(tmp_path, bus("eastron_sdm120"))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm120"), CLOCK)
+        driver.sample()
+        began_s = time.monotonic()
+        with pytest.raises(MeterSilent, match="time budget"):
+            driver.sample(deadline_s=began_s + 0.05)
+        assert time.monotonic() - began_s < 0.1
+        assert driver.sample(deadline_s=began_s + 60).import_wh == 12_345_678
