@@ -1,4 +1,4 @@
-"""What an installer types: check, read, scan, status. Each module is one command.
+"""What an installer types; docs/field-commands.md shows it. Each command is a module of its name.
 
 A command's `add` declares its words, its `run` prints and returns an exit code.
 """

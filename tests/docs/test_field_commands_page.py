@@ -1,0 +1,60 @@
+"""docs/field-commands.md describes every command and every option, and none that is not there."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.cli import parser
+
+PAGE = Path(__file__).parents[2] / "docs" / "field-commands.md"
+EVERYWHERE = {"-h", "--help", "--config"}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    for action in parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("the program has no commands")
+
+
+def options(command: str) -> set[str]:
+    return {
+        option for action in commands()[command]._actions for option in action.option_strings
+    } - EVERYWHERE
+
+
+def sections() -> dict[str, str]:
+    """The page's part about each command."""
+    parts = re.split(r"^## `([a-z]+)`$", PAGE.read_text(), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_command_has_its_part_and_no_other_has_one() -> None:
+    assert set(sections()) == set(commands())
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_option_is_described_and_none_that_is_not_there(command: str) -> None:
+    named = set(re.findall(r"--[a-z][a-z-]+", sections()[command])) - EVERYWHERE
+    assert named == options(command)
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"usage: loadscape-agent {command}" in said
+    for action in commands()[command]._actions:
+        assert action.help, action.dest
+
+
+def test_every_command_is_in_the_table_of_questions() -> None:
+    table = PAGE.read_text().split("## ")[0]
+    asked = set(re.findall(r"^\|[^|]+\| `([a-z]+)` \|$", table, re.M))
+    assert asked == set(commands()) - {"run"}
