@@ -251,7 +251,6 @@ def parse(text: str, where: str) -> Profile:
     for key, text in sources.items():
         if type(text) is not str:
             raise table.wrong(f"sources.{key}", "a text", text)
-    function: int = table.one_of("function", (READ_HOLDING, READ_INPUT))
     word_order: WordOrder = table.one_of("word_order", ("big", "little"))
     ones_are_missing = table.get("ones_are_missing", bool, False)
     registers = tuple(
@@ -270,7 +269,7 @@ def parse(text: str, where: str) -> Profile:
         title=table.get("title", str),
         notes=table.texts("notes", needed=False),
         phases=table.within("phases", 1, 3),
-        function=function,
+        function=table.one_of("function", (READ_HOLDING, READ_INPUT)),
         word_order=word_order,
         side=table.one_of("side", ("primary", "secondary", "either")),
         limits=Limits(
@@ -291,7 +290,7 @@ def parse(text: str, where: str) -> Profile:
         registers=registers,
         sample=_sample(table, by_name),
         sources=sources,
-        examples=tuple(read_example(inner, function) for inner in table.inner("example")),
+        examples=tuple(read_example(inner) for inner in table.inner("example")),
     )
     table.nothing_else()
     return profile

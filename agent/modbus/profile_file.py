@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from agent.modbus.identity import IdentityRegister, IdentityRule
 from agent.modbus.register import BASE_UNIT, ENERGY, FORMATS, Register, WordOrder, ones
-from agent.modbus.transaction import MAX_REGISTERS
+from agent.modbus.transaction import MAX_REGISTERS, READ_HOLDING, READ_INPUT
 from ext.checksum import crc16_modbus
 from wire.quality import Quality
 
@@ -268,11 +268,11 @@ def read_identify(table: Table, sources: Mapping[str, str]) -> tuple[IdentityRul
     return tuple(rules)
 
 
-def read_example(table: Table, function: int) -> Example:
-    """One [[example]] of a profile that reads with `function`; raises ProfileError."""
+def read_example(table: Table) -> Example:
+    """One [[example]]; raises ProfileError."""
     origin = table.one_of("origin", ("composed", "captured"))
     source = table.get("source", str, "" if origin == "composed" else None)
-    reads = tuple(_read(inner, function) for inner in table.inner("read"))
+    reads = tuple(_read(inner) for inner in table.inner("read"))
     flags = Quality(0)
     for name in table.texts("flags", needed=False):
         if name not in Quality.__members__:
@@ -289,11 +289,11 @@ def read_example(table: Table, function: int) -> Example:
     return example
 
 
-def _read(table: Table, function: int) -> tuple[int, bytes]:
+def _read(table: Table) -> tuple[int, bytes]:
     """One [[example.read]]: a request and its answer, whole frames with their CRC."""
     request, answer = _frame(table, "request"), _frame(table, "answer")
-    if len(request) != _REQUEST_LENGTH or request[1] != function:
-        expected = f"{_REQUEST_LENGTH} bytes with function {function}"
+    if len(request) != _REQUEST_LENGTH or request[1] not in (READ_HOLDING, READ_INPUT):
+        expected = f"{_REQUEST_LENGTH} bytes with function 3 or 4"
         raise table.wrong("request", expected, request.hex(" "))
     address, count = struct.unpack(">HH", request[2:6])
     if not 1 <= count <= MAX_REGISTERS:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.modbus.profile import models, parse
+from agent.modbus.profile import models, parse, shipped
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/modbus.md").read_text()
@@ -46,3 +46,13 @@ def test_the_list_says_where_a_serial_number_and_a_rule_are_unknown() -> None:
         profile = parse((ROOT / f"agent/modbus/profiles/{model}.toml").read_text(), f"{model}.toml")
         assert ("unknown" in serial) == (profile.serial is None), model
         assert ("unknown" in rule) == (profile.identify == ()), model
+
+
+def test_the_page_names_the_models_with_captured_examples() -> None:
+    captured = [
+        model
+        for model in models()
+        if any(example.origin == "captured" for example in shipped(model).examples)
+    ]
+    (sentence,) = re.findall(r"captured ones exist for\s(.*?), from public logs", PAGE, re.S)
+    assert re.findall(r"`(\w+)`", sentence) == captured

@@ -190,7 +190,7 @@ def test_two_registers_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("request_frame", "answer", "message"),
     [
-        ("01 03 00 48 00 02", "01 03 04 00 12 d6 87", "request: expected 8 bytes with function 4"),
+        ("01 06 00 48 00 02", "01 06 04 00 12 d6 87", "request: expected 8 bytes with func"),
         ("01 04 00 48 00 7e", "01 04 fc 00", "request: expected 1..125 registers, got 126"),
         ("01 04 00 48 00 02", "02 04 04 00 12 d6 87", "answer: expected 9 bytes that begin 01 04"),
         ("01 04 00 48 00 02", "01 84 02", "answer: expected 9 bytes that begin 01 04 04, got '5"),
