@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from hil.bench.figure import Figure
 from hil.bench.modbus_cases import CASES, MORE, Case, truth
-from hil.bench.modbus_peers import BAUD, CANCELLABLE, MASTERS, Master, Step
+from hil.bench.modbus_peers import BAUD, CANCELLABLE, MASTERS, OURS, Master, Step
 from hil.line.pty import LineLoop, PtyLine, served
 from hil.line.responder import Answer, Responder
 
@@ -119,6 +120,40 @@ class Score:
         """Over the rows whose fault can (`known`) or cannot be told from a right answer."""
         letters = "".join(row.letters[master] for row in rows if row.case.known == known)
         return cls(letters.count("r"), letters.count("W"))
+
+
+def matrix_figures() -> Iterator[Figure | str]:
+    """The table, then `modbus.wrong_values` and `modbus.right_ratio_to_prototype`.
+
+    The ratio is the smallest over the faults of the first comparison for which
+    the prototype had right reads at all; the peer is the best of the others.
+    """
+    rows = list(run_matrix())
+    yield table(rows)
+    first = [row for row in rows if row.case in CASES]
+    others = [name for name in MASTERS if name != OURS]
+    careful = min(others, key=lambda name: Score.of(rows, name).wrong)
+    yield Figure(
+        "modbus.wrong_values",
+        Score.of(rows, OURS).wrong,
+        f"of {3 * sum(row.case.known for row in rows)} reads",
+        limit=0,
+        peer=careful,
+        peer_value=Score.of(rows, careful).wrong,
+    )
+    best = max(others, key=lambda name: Score.of(first, name).right)
+    prototype = sum(row.case.prototype or 0 for row in first)
+    yield Figure(
+        "modbus.right_ratio_to_prototype",
+        min(
+            row.letters[OURS].count("r") / row.case.prototype for row in first if row.case.prototype
+        ),
+        "least of 23 faults",
+        limit=1.0,
+        peer=f"{best}, all faults",
+        peer_value=Score.of(first, best).right / prototype,
+        better="higher",
+    )
 
 
 def table(rows: Sequence[Row]) -> str:

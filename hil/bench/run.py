@@ -9,10 +9,11 @@ from pathlib import Path
 
 from hil.bench.figure import Figure
 
-Part = Callable[[], Iterator[Figure]]
+Part = Callable[[], Iterator[Figure | str]]
+"""Yields figures, and text that is printed between them."""
 
 
-def _chain() -> Iterator[Figure]:
+def _chain() -> Iterator[Figure | str]:
     from hil.bench.agent import agent_figures
     from hil.bench.aggregate import aggregate_figures
     from hil.bench.block import block_figures
@@ -24,7 +25,13 @@ def _chain() -> Iterator[Figure]:
     yield from agent_figures()
 
 
-PARTS: Mapping[str, Part] = {"chain": _chain}
+def _modbus() -> Iterator[Figure | str]:
+    from hil.bench.modbus import modbus_figures
+
+    yield from modbus_figures()
+
+
+PARTS: Mapping[str, Part] = {"chain": _chain, "modbus": _modbus}
 
 
 def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part] = PARTS) -> int:
@@ -42,6 +49,9 @@ def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part
     try:
         for name in [part] if part else list(parts):
             for figure in parts[name]():
+                if isinstance(figure, str):
+                    print(f"\n{figure}\n", flush=True)
+                    continue
                 figures.append(figure)
                 print(_line(figure), flush=True)
     finally:
