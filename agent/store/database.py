@@ -69,6 +69,10 @@ class Recalled:
     """Newest interval with data: (end in UTC seconds, values)."""
     exchanged_after_utc_s: int = 0
     """Last end of the meter before the present serial number; 0 if none was exchanged."""
+    schema_id: int | None = None
+    """Of the newest row: which channels `channels` and `last_true` speak of."""
+    data_serial: str | None = None
+    """Serial number of the epoch of `last_true`; None if there is none."""
 
 
 class Store:
@@ -204,9 +208,11 @@ class Store:
             values = self._values(end, meter, epoch, packed)
             if not values[-1] & Quality.NO_DATA:
                 recalled[names[meter]].last_true = (end, tuple(values))
+                recalled[names[meter]].data_serial = self._epochs[epoch].serial
         for meter, (epoch, _) in present.items():
             recalled[names[meter]].serial = self._epochs[epoch].serial
             recalled[names[meter]].channels = self._epochs[epoch].channels
+            recalled[names[meter]].schema_id = self._epochs[epoch].schema_id
         return recalled
 
     # --- batches
