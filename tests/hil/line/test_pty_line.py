@@ -12,6 +12,7 @@ from agent.line.port import PortLost
 from agent.line.serial_port import SerialPort
 from hil.line.pty import LineLoop, LinkTaken, PtyLine, served
 from hil.line.responder import Answer
+from hil.line.uart import Uart
 
 
 class Repeats:
@@ -143,3 +144,57 @@ def test_a_vanished_line_is_reported_to_its_reader(tmp_path: Path) -> None:
         port.open()
     with pytest.raises(PortLost, match="plug the adapter in again"):
         port.read(1, time.monotonic() + 2)
+
+
+def test_a_line_that_is_pulled_out_hangs_up_and_comes_back_as_a_new_device(tmp_path: Path) -> None:
+    line = PtyLine(tmp_path / "line", Repeats(), baud=9600, paced=False)
+    with served(line) as loop:
+        port = SerialPort(str(line.link), 9600)
+        port.open()
+        loop.pull_out(line, for_s=0.2)
+        with pytest.raises(PortLost, match="hung up|is gone"):
+            port.read(1, time.monotonic() + 2)
+        with pytest.raises(PortLost, match="No such file"):
+            port.open()
+        deadline_s = time.monotonic() + 3
+        while not line.link.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        port.write(b"again")
+        assert port.read(5, time.monotonic() + 2) == b"again"
+        port.close()
+
+
+def test_what_was_on_its_way_is_lost_with_the_line(tmp_path: Path) -> None:
+    line = PtyLine(tmp_path / "line", Repeats(delay_s=0.3), baud=9600, paced=False)
+    with served(line) as loop, SerialPort(str(line.link), 9600) as port:
+        port.write(b"before")
+        loop.pull_out(line, for_s=0.0)
+        with pytest.raises(PortLost):
+            port.read(6, time.monotonic() + 2)
+        deadline_s = time.monotonic() + 3
+        while not line.link.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        port.open()
+        assert port.read(6, time.monotonic() + 0.6) == b""
+
+
+def test_a_line_that_hands_over_singly_wakes_its_reader_for_each_byte(tmp_path: Path) -> None:
+    line = PtyLine(tmp_path / "line", Repeats(), baud=2400, singly=True)
+    pieces: list[bytes] = []
+    with served(line), SerialPort(str(line.link), 2400) as port:
+        port.write(b"0123456789")
+        deadline_s = time.monotonic() + 3
+        while sum(map(len, pieces)) < 10 and time.monotonic() < deadline_s:
+            pieces.append(port.read(1, deadline_s))
+    assert b"".join(pieces) == b"0123456789"
+    assert len(pieces) >= 8
+
+
+@pytest.mark.parametrize(("baud", "right"), [(9600, True), (19200, False), (4800, False)])
+def test_a_reader_understands_a_line_only_at_the_lines_own_baud_rate(
+    tmp_path: Path, baud: int, right: bool
+) -> None:
+    line = PtyLine(tmp_path / "line", Repeats(), baud=9600, paced=False, uart=Uart(9600))
+    with served(line), SerialPort(str(line.link), baud) as port:
+        port.write(b"request.")
+        assert (port.read(8, time.monotonic() + 0.3) == b"request.") == right
