@@ -46,9 +46,7 @@ def run(chosen: argparse.Namespace) -> int:
             raise FileExistsError(f"{out}: is there already; remove it or choose another --out")
         pseudonyms = Pseudonyms.load(names_file)
         situation = look(chosen.config)
-        parts, redactor = gather(situation, pseudonyms)
-        for part in parts:
-            redactor.refuse_secrets(part.name, part.content)
+        parts = gather(situation, pseudonyms)
         pseudonyms.save(names_file)
         write_private(out, archive(parts))
     except SecretFound as error:

@@ -18,7 +18,7 @@ from agent.diagnosis import configuration
 from agent.diagnosis.machine import clock, machine, versions
 from agent.diagnosis.ports import ports
 from agent.diagnosis.redaction import Pseudonyms, Redactor
-from agent.diagnosis.stored import stored
+from agent.diagnosis.stored import names_in_store, stored
 from agent.line.holders import holders
 
 FOLDER: Final = "loadscape-doctor"
@@ -47,12 +47,15 @@ class Part:
     content: str
 
 
-def gather(situation: Situation, pseudonyms: Pseudonyms) -> tuple[tuple[Part, ...], Redactor]:
-    """All parts, and what redacted them."""
+def gather(situation: Situation, pseudonyms: Pseudonyms) -> tuple[Part, ...]:
+    """All parts; raises SecretFound rather than let one hold a secret."""
     redactor = Redactor(pseudonyms)
     configuration.tell_names(redactor, situation.path, situation.raw)
     _tell_of_machine(redactor, situation)
     parts = list(_parts(situation, redactor))
+    for part in parts:
+        redactor.refuse_secrets(part.name, part.content)
+    parts += _profiles(situation, redactor)
     index = "".join(f"{part.name:32} {part.says}\n" for part in parts)
     readme = (
         "A diagnosis of one Loadscape agent, for a support request.\n\n"
@@ -61,7 +64,7 @@ def gather(situation: Situation, pseudonyms: Pseudonyms) -> tuple[tuple[Part, ..
         "hosts and folders, addresses and long hexadecimal numbers are replaced by pseudonyms;\n"
         "the machine that made this keeps the list.\n"
     )
-    return (Part("README.txt", "what each file is", readme), *parts), redactor
+    return Part("README.txt", "what each file is", readme), *parts
 
 
 def archive(parts: tuple[Part, ...]) -> bytes:
@@ -98,13 +101,25 @@ def _parts(situation: Situation, redactor: Redactor) -> Iterator[Part]:
     names = configuration.ports_of(situation.raw)
     yield as_json("ports", "serial ports, their stable names, drivers and rights", ports(names))
     yield as_json("clock", "the time here, and what keeps it right", clock(_shown_utc_s(config)))
+
+
+def _profiles(situation: Situation, redactor: Redactor) -> Iterator[Part]:
+    """The profiles in use; those that ship with the agent are public and stay as they are."""
     for model, text in configuration.profiles(situation.path.parent, situation.raw):
-        name = redactor.named(Path(model).name.removesuffix(".toml"))
-        yield Part(f"profiles/{name}.toml", "a meter profile in use", redactor.named(text))
+        name, shown = model, text
+        if configuration.is_own_profile(model):
+            name = redactor.named(Path(model).stem)
+            shown = redactor.named(text)
+            redactor.refuse_secrets(model, shown)
+        yield Part(f"profiles/{name}.toml", "a meter profile in use", shown)
 
 
 def _tell_of_machine(redactor: Redactor, situation: Situation) -> None:
-    """Names that are the machine's, not the configuration's."""
+    """Names that are the machine's or in its store, not the configuration's."""
+    if situation.config is not None:
+        for meter, serial in names_in_store(situation.config.data_dir):
+            redactor.name("meter", meter)
+            redactor.name("serial", serial)
     host = os.uname().nodename
     redactor.name("host", host)
     redactor.name("host", host.partition(".")[0])
@@ -128,7 +143,13 @@ def _has_name() -> bool:
 def _findings(config: AgentConfig) -> list[dict[str, Any]]:
     from agent.commands.check import check
 
-    return [asdict(finding) for finding in check(config)]
+    findings = []
+    try:
+        findings += [asdict(finding) for finding in check(config)]
+    except (OSError, ValueError) as error:
+        # What check stumbles over is a finding as well; the other parts are wanted all the same.
+        findings.append({"what": "check", "problem": str(error)})
+    return findings
 
 
 def _status(config: AgentConfig) -> dict[str, Any]:

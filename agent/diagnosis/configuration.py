@@ -67,13 +67,21 @@ def profiles(folder: Path, raw: Raw) -> Iterator[tuple[str, str]]:
     named = [table.get("model") for name, table in _tables(raw) if name == "meter"]
     for model in sorted({model for model in named if isinstance(model, str)}):
         for source in _profile_files(folder, model):
-            if source.is_file():
-                yield model, source.read_text(encoding="utf-8")
+            try:
+                if source.is_file():
+                    yield model, source.read_bytes().decode("utf-8", "replace")
+            except OSError as error:
+                yield model, f"# cannot be read: {error.strerror}\n"
+
+
+def is_own_profile(model: str) -> bool:
+    """Whether the profile is a file of the user's; the others are public."""
+    return model.endswith(".toml")
 
 
 def _profile_files(folder: Path, model: str) -> Iterator[Traversable]:
     """Where the profile of a model may lie."""
-    if model.endswith(".toml"):
+    if is_own_profile(model):
         yield folder / model
         return
     for protocol in ("modbus", "dlms"):

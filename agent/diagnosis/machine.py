@@ -52,7 +52,7 @@ def machine(data_dir: Path | None) -> dict[str, Any]:
         "board": _line(_PROC / "device-tree" / "model").rstrip("\0"),
         "processors": os.cpu_count(),
         "load": [round(load, 2) for load in os.getloadavg()],
-        "uptime_s": int(float(_line(_PROC / "uptime").split()[0] or 0)),
+        "uptime_s": round(time.clock_gettime(time.CLOCK_BOOTTIME)),
         "memory_kib": _memory(),
         "pressure": {what: _line(_PROC / "pressure" / what) for what in ("cpu", "io", "memory")},
         "temperatures_c": _temperatures(),

@@ -20,6 +20,8 @@ from typing import Any, Final
 BLANK: Final = "(redacted)"
 _WORD_FROM: Final = 6
 """Names of so many characters are found inside of words too; shorter ones would match by chance."""
+_SHORTEST: Final = 2
+"""A single character tells nothing, and would be replaced all over the place."""
 _PEM_FROM: Final = 16
 _PUBLIC_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 _ADDRESS: Final = re.compile(
@@ -102,7 +104,7 @@ class Redactor:
 
     def name(self, kind: str, name: str) -> None:
         """From now on `name` is shown as a pseudonym of its kind."""
-        if name and name not in _PUBLIC_HOSTS and name not in self._replacements:
+        if len(name) >= _SHORTEST and name not in _PUBLIC_HOSTS:
             self.replace(name, self._pseudonyms.of(kind, name))
 
     def replace(self, text: str, by: str) -> None:

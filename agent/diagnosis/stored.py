@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ _QUESTIONS: Final = {
     "newest_receipt_utc_s": "SELECT max(receipted_utc_s) FROM batch",
     "next_batch": "SELECT next_seq FROM head",
 }
+_EPOCHS: Final = "SELECT name, serial FROM epoch JOIN meter ON meter.id = epoch.meter"
 _BUSY_S: Final = 2.0
 
 
@@ -29,26 +31,39 @@ def stored(data_dir: Path) -> dict[str, Any]:
     return {"files": _files(data_dir), **_counts(data_dir / DATABASE_FILE)}
 
 
+def names_in_store(data_dir: Path) -> list[tuple[str, str]]:
+    """Meter and serial number of every epoch, for keeping them out; none if there is no store."""
+    path = data_dir / DATABASE_FILE
+    if not path.exists():
+        return []
+    try:
+        with closing(_read_only(path)) as database:
+            return list(database.execute(_EPOCHS))
+    except sqlite3.Error:
+        # A store that cannot be read is told of by `stored`, and gives no name away.
+        return []
+
+
 def _counts(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {"problem": "there is no database yet"}
     try:
-        # Read-only, so that a running agent is not disturbed and nothing is repaired.
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", _BUSY_S, uri=True)
+        with closing(_read_only(path)) as database:
+            counts: dict[str, Any] = {
+                what: _first(database, question) for what, question in _QUESTIONS.items()
+            }
+            counts["intervals_by_flag"] = _by_flag(database)
+            migrations = database.execute("SELECT name FROM migration")
+            counts["migrations"] = [name for (name,) in migrations]
+            counts["quick_check"] = _first(database, "PRAGMA quick_check(1)")
+            return counts
     except sqlite3.Error as error:
         return {"problem": str(error)}
-    try:
-        counts: dict[str, Any] = {
-            what: _first(database, question) for what, question in _QUESTIONS.items()
-        }
-        counts["intervals_by_flag"] = _by_flag(database)
-        counts["migrations"] = [name for (name,) in database.execute("SELECT name FROM migration")]
-        counts["quick_check"] = _first(database, "PRAGMA quick_check(1)")
-        return counts
-    except sqlite3.Error as error:
-        return {"problem": str(error)}
-    finally:
-        database.close()
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """A running agent is not disturbed and nothing is repaired; raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", _BUSY_S, uri=True)
 
 
 def _by_flag(database: sqlite3.Connection) -> dict[str, int]:

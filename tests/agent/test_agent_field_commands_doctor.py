@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from commands_bench import Bench, Running, dlms_line, modbus_line, prepare
 from agent.cli import main
 from agent.config import load_config
 from agent.run import Agent, read_status
+from agent.store.database import Store
+from agent.store.opening import DATABASE_FILE
+from agent.store.rows import MeterEpoch
 from hil.line.pty import served
 
 PASSWORD = "Zauberlehrling-7"
@@ -137,6 +141,38 @@ def test_pseudonyms_stay_the_same_and_stay_on_the_machine(bench: Bench) -> None:
     meter = next(pseudonym for pseudonym, name in names.items() if name == METER)
     for files in (first, second):
         assert f'id = "{meter}"' in files["configuration.toml"]
+
+
+def test_a_meter_that_only_the_store_still_knows_keeps_its_name_here(bench: Bench) -> None:
+    data = bench.folder / "data"
+    data.mkdir()
+    store = Store(data / DATABASE_FILE, 16)
+    with store.transaction():
+        store.epoch_id(MeterEpoch("lindenhof-2", "S-99.8877", 1, 0b111111))
+    store.close()
+    said = {"meter lindenhof-2": "another serial number than S-99.8877; a new epoch begins"}
+    (data / "status.json").write_text(json.dumps({"running": False, "faults": said}))
+    files = bundle(bench)
+    assert "a new epoch begins" in files["status.json"]
+    assert json.loads(files["store.json"])["epochs"] == 1
+    for name in ("lindenhof", "99.8877"):
+        assert name not in "".join(files.values())
+
+
+def test_a_profile_of_ones_own_is_held_without_names_and_an_absent_one_is_left_out(
+    bench: Bench,
+) -> None:
+    shipped = (
+        resources.files("agent.modbus").joinpath("profiles", "eastron_sdm120.toml").read_text()
+    )
+    (bench.folder / "own.toml").write_text(f"# measured at {METER}\n{shipped}")
+    bench.edit('model = "eastron_sdm120"', 'model = "own.toml"')
+    bench.edit('model = "eastron_sdm230"', 'model = "absent.toml"')
+    files = bundle(bench)
+    assert "# measured at meter-" in files["profiles/own.toml"]
+    assert METER not in files["profiles/own.toml"]
+    assert "profiles/absent.toml" not in files
+    assert "absent.toml" in files["check.json"]
 
 
 def test_the_words_of_a_program_that_holds_a_port_are_left_out(bench: Bench) -> None:

@@ -243,6 +243,16 @@ def test_ctrl_c_ends_a_trace_with_its_counts(bench: Bench) -> None:
     assert "heard: answer" in out
 
 
+def test_a_reader_that_has_seen_enough_ends_a_watch_without_complaint(bench: Bench) -> None:
+    process = start(bench, "read", "m3", "--watch", "0.1")
+    until(process, "energy imported", 1)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=10) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
 @pytest.mark.parametrize("target", ["m4711", "line-9"])
 def test_a_trace_of_nothing_that_is_configured_names_the_lines(
     bench: Bench, capsys: pytest.CaptureFixture[str], target: str
