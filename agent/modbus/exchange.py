@@ -165,14 +165,16 @@ class UnitExchange:
 
     def _once(self, request: ReadRequest) -> Verdict | None:
         char_s = self._port.char_s
-        only_one = not self.transactions.owes(request)
         before = self.rejected.total()
-        if only_one:
-            self._sent_utc_s = self._clock.now_utc_s()
+        sent_utc_s = self._clock.now_utc_s()
         sent_s = self._monotonic()
         first_s = sent_s + (_REQUEST_LENGTH + _LEAST_ANSWER) * char_s + self._response_timeout_s
         whole_s = sent_s + self._longest_s(request)
         frame = self.transactions.ask(request, sent_s, whole_s)
+        first_time = not self.transactions.owes(request)
+        if first_time:
+            # Otherwise the answer may be one to the question before, and as old as that.
+            self._sent_utc_s = sent_utc_s
         self._show("sent", frame, "request")
         try:
             self._port.write(frame)
@@ -183,7 +185,7 @@ class UnitExchange:
             self.transactions.give_up(now_s)
             self._free_at_s = now_s + self._gap_s
         self._span_utc_s = (self._sent_utc_s, self._clock.now_utc_s())
-        if verdict is not None and only_one and self.rejected.total() == before:
+        if verdict is not None and first_time and self.rejected.total() == before:
             answer = request.answer_length if isinstance(verdict, Answered) else _LEAST_ANSWER
             self._learn(now_s - sent_s - (_REQUEST_LENGTH + answer) * char_s)
         return verdict
@@ -221,21 +223,22 @@ class UnitExchange:
         while until_s + self._longest_s(request) <= deadline_s:
             data = self._port.read(max(_AT_ONCE, self.transactions.missing()), until_s)
             now_s = self._monotonic()
-            reopened = self._port.opened_at_s != self._opened_at_s
-            self._opened_at_s = self._port.opened_at_s
+            if self._port.opened_at_s != self._opened_at_s:
+                self._opened_at_s = self._port.opened_at_s
+                give_up_s = max(give_up_s, self._ready_s(request) + _BABBLE_S)
             if data:
                 self.transactions.overhear(data, now_s)
-                if now_s > give_up_s:
-                    raise AnswerRejected(
-                        f"{self._name}: expected {silence_s * 1000:.1f} ms of silence before a "
-                        f"request, the line was not silent for {_BABBLE_S:.0f} s; look for a "
-                        "second master, a wrong baud rate or swapped wires"
-                    )
-            elif not reopened:
+                until_s = max(now_s + silence_s, self._ready_s(request))
+            elif now_s >= self._ready_s(request):
                 return True
-            until_s = max(now_s + silence_s, self._ready_s(request))
-            if reopened:
-                give_up_s = until_s + _BABBLE_S
+            else:
+                until_s = self._ready_s(request)
+            if now_s > give_up_s:
+                raise AnswerRejected(
+                    f"{self._name}: expected {silence_s * 1000:.1f} ms of silence before a "
+                    f"request, the line was not silent for {_BABBLE_S:.0f} s; look for a second "
+                    "master, a wrong baud rate or swapped wires"
+                )
         return False
 
     def _ready_s(self, request: ReadRequest) -> float:

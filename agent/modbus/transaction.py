@@ -157,8 +157,11 @@ class UnitTransactions:
             if at < 0:
                 continue
             self._classify(at)
-            self._tell("late", self._take(length))
+            frame = self._take(length)
             self.rejected["late"] += 1
+            self._tell("late", frame)
+            if frame[1] & 0x80 and frame[2] in GATEWAY:
+                continue
             oldest = next(owed for owed in self._owed if owed.request == debt.request)
             self._owed.remove(oldest)
             self._slowest_s = max(self._slowest_s, now_s - oldest.asked_at_s)
