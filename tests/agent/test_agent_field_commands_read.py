@@ -20,6 +20,7 @@ from agent.commands.read import register_lines
 from agent.commands.trace import decoded
 from agent.modbus.frame import Frame
 from agent.modbus.profile import ShownRegister
+from hil.line import faults
 from hil.line.pty import PtyLine, served
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Gauges, Recorded, Registers
@@ -212,6 +213,33 @@ def test_a_trace_of_a_line_tells_the_silent_meter_from_the_others(
     assert summary["meters"]["m3"]["read"] > 0
     assert summary["meters"]["m9"] == {"read": 0, "failed": summary["meters"]["m9"]["failed"]}
     assert "meter m9: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (faults.bad_crc, "bad_crc"),
+        (faults.other_unit, "other_unit"),
+        (faults.other_function, "other_function"),
+        (faults.more_registers, "other_count"),
+        (faults.echo, "echo"),
+        (faults.before(b"\x00\x00\xff"), "noise"),
+        (faults.exception(6), "exception 6 (device busy)"),
+        (faults.late(0.6), "late"),
+    ],
+)
+def test_a_trace_names_what_was_wrong_with_a_frame(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: faults.Fault, verdict: str
+) -> None:
+    bench = prepare(tmp_path)
+    meters = {3: ModbusMeter("eastron_sdm630", Steady("21000003"))}
+    # Every second answer is well, so that the meter is read in the end.
+    line = faults.Faulty(ModbusBus(meters, SystemClock()), itertools.cycle((fault, faults.well)))
+    with served(PtyLine(tmp_path / "modbus", line, baud=BAUD)):
+        bench.say("trace", "m3", "--json", "--seconds", "2")
+    *frames, summary = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    assert verdict in {frame["verdict"] for frame in frames if frame["direction"] == "heard"}
+    assert summary["counts"][f"heard: {verdict}"] >= 1
 
 
 def test_a_trace_of_a_meter_that_never_answers_ends_with_1(

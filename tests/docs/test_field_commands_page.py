@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from agent.cli import parser
+from agent.modbus.transaction import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "field-commands.md"
 EVERYWHERE = {"-h", "--help", "--config"}
@@ -52,6 +54,11 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"usage: loadscape-agent {command}" in said
     for action in commands()[command]._actions:
         assert action.help, action.dest
+
+
+def test_every_verdict_of_a_trace_is_explained() -> None:
+    explained = set(re.findall(r"`([a-z_0-9]+)[^`]*`", sections()["trace"]))
+    assert {*get_args(Reason), "answer", "exception", "silence", "raw"} <= explained
 
 
 def test_every_command_is_in_the_table_of_questions() -> None:
