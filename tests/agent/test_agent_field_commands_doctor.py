@@ -159,6 +159,21 @@ def test_a_meter_that_only_the_store_still_knows_keeps_its_name_here(bench: Benc
         assert name not in "".join(files.values())
 
 
+def test_a_gateway_keeps_its_address_and_a_meter_its_serial_number_here(bench: Bench) -> None:
+    bench.edit(
+        "[[line]]",
+        '[[line]]\nname = "Keller Rathaus"\nport = "gw7.stadtwerke.example:502"\n'
+        'protocol = "modbus-tcp"\n\n[[meter]]\nid = "m77"\nline = "Keller Rathaus"\n'
+        'model = "eastron_sdm630"\nunit = 7\nserial = "SN-4711-x"\n\n[[line]]',
+    )
+    files = bundle(bench)
+    shown = files["configuration.toml"]
+    assert re.search(r'^port = "host-\d+:502"$', shown, re.M)
+    assert re.search(r'^serial = "serial-\d+"$', shown, re.M)
+    for name in ("gw7", "Rathaus", "SN-4711-x"):
+        assert name not in "".join(files.values())
+
+
 def test_a_profile_of_ones_own_is_held_without_names_and_an_absent_one_is_left_out(
     bench: Bench,
 ) -> None:

@@ -133,7 +133,7 @@ def test_a_line_with_another_baud_rate_than_configured_is_found_and_said_so(
         assert f"# The line is configured with {BAUD} Bd 8N1" in capsys.readouterr().out
 
 
-def test_units_behind_a_gateway_are_found(
+def test_units_behind_a_gateway_are_found_read_and_traced(
     bench: Bench, gateway_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.edit(
@@ -146,6 +146,18 @@ def test_units_behind_a_gateway_are_found(
     assert "2" in [answer["address"] for answer in found]
     sdm120 = next(answer for answer in found if answer["address"] == "2")
     assert "eastron_sdm120" in sdm120["models"]
+    with bench.config.open("a") as file:
+        file.write(
+            '\n[[meter]]\nid = "behind"\nline = "tcp-1"\nmodel = "eastron_sdm120"\nunit = 2\n'
+        )
+    assert bench.say("read", "behind") == 0
+    assert re.search(
+        r"^active_energy_import +72 449a 5000 +1,234\.500 kWh$", capsys.readouterr().out, re.M
+    )
+    assert bench.say("trace", "behind", "--seconds", "0.5") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"-> unit 2 function 4 \d+ registers from 0 +request +02 04 00 00", said)
+    assert re.search(r"<- unit 2 function 4 \d+ registers +answer +02 04 ", said)
 
 
 @pytest.mark.parametrize(
