@@ -11,6 +11,7 @@ import math
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -56,8 +57,17 @@ class TcpGateway:
     time of one character on the line behind the gateway. Used by one thread.
     """
 
-    def __init__(self, host: str, port: int = 502, *, char_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int = 502,
+        *,
+        char_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.char_s = char_s
+        self.monotonic = monotonic
+        """What deadlines count in, s."""
         self.opened_at_s = -math.inf
         """Monotonic instant of the last open."""
         self._host = host
@@ -100,7 +110,7 @@ class TcpGateway:
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_UNHEARD_S * 1000)
         )
         self._client = client
-        self.opened_at_s = time.monotonic()
+        self.opened_at_s = self.monotonic()
 
     def close(self) -> None:
         """Let go of the connection; the next use opens it again. May be called twice."""
@@ -145,7 +155,7 @@ class TcpGateway:
         from pymodbus.exceptions import ConnectionException
 
         client = self._opened()
-        client.comm_params.timeout_connect = max(0.0, deadline_s - time.monotonic())
+        client.comm_params.timeout_connect = max(0.0, deadline_s - self.monotonic())
         try:
             self._buffer += client.recv(None)
         except (ConnectionException, OSError) as error:
@@ -167,7 +177,7 @@ class TcpGateway:
 
     def owe(self, transaction: int, rejected: Counter[Reason], asked_at_s: float) -> None:
         """No answer came in time; when it comes after all it is counted in `rejected`."""
-        self._owed[transaction] = _Owed(rejected, asked_at_s, time.monotonic())
+        self._owed[transaction] = _Owed(rejected, asked_at_s, self.monotonic())
         while len(self._owed) > _MOST_OWED:
             del self._owed[next(iter(self._owed))]
 
@@ -177,7 +187,7 @@ class TcpGateway:
         if owed is None:
             return False
         owed.rejected["late"] += 1
-        self.learn(time.monotonic() - owed.asked_at_s)
+        self.learn(self.monotonic() - owed.asked_at_s)
         return True
 
     def learn(self, answered_after_s: float) -> None:

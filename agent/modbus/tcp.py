@@ -10,7 +10,6 @@ with a silent unit is given time, or its other units would seem silent as well.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import Final, Literal
 
@@ -85,7 +84,9 @@ class TcpExchange:
                 return verdict
             if isinstance(verdict, Refused):
                 if verdict.code in _BUSY:
-                    self._free_at_s = max(self._free_at_s, time.monotonic() + _BUSY_PAUSE_S)
+                    self._free_at_s = max(
+                        self._free_at_s, self._gateway.monotonic() + _BUSY_PAUSE_S
+                    )
                 elif verdict.code not in GATEWAY:
                     return verdict
         if isinstance(verdict, Refused) and verdict.code in _BUSY:
@@ -106,25 +107,25 @@ class TcpExchange:
         take until then, not longer.
         """
         latest_s = deadline_s - self._longest_s(request)
-        until_s = time.monotonic()
+        until_s = self._gateway.monotonic()
         if max(until_s, self._free_at_s) > latest_s:
             return False
         while True:
             for frame in self._gateway.receive(until_s):
                 self._reject(frame)
             until_s = max(self._free_at_s, min(self._gateway.free_at_s(), latest_s - _MARGIN_S))
-            if time.monotonic() >= until_s:
-                return time.monotonic() <= latest_s
+            if self._gateway.monotonic() >= until_s:
+                return self._gateway.monotonic() <= latest_s
 
     def _once(self, request: ReadRequest) -> Verdict | None:
         before = self.rejected.total()
         sent_utc_s = self._clock.now_utc_s()
-        sent_s = time.monotonic()
+        sent_s = self._gateway.monotonic()
         until_s = sent_s + self._longest_s(request)
         transaction, data = self._gateway.send(request)
         self._show("sent", data[_HEADER_LENGTH - 1 :], "request")
         verdict = self._hear(request, transaction, until_s)
-        now_s = time.monotonic()
+        now_s = self._gateway.monotonic()
         self._free_at_s = now_s + self._gap_s
         if verdict is None:
             self._gateway.owe(transaction, self.rejected, sent_s)
@@ -150,7 +151,7 @@ class TcpExchange:
                     continue
                 verdict = judged
                 self._show("heard", bytes([frame.unit]) + frame.pdu, _in_words(judged))
-            if verdict is not None or time.monotonic() >= until_s:
+            if verdict is not None or self._gateway.monotonic() >= until_s:
                 if verdict is None:
                     self._show("heard", b"", "silence")
                 return verdict
