@@ -124,6 +124,13 @@ def garbage(request: bytes, answers: list[Answer]) -> list[Answer]:
     return _changed(answers, lambda data: bytes((at * 89 + 23) % 256 for at in range(len(data))))
 
 
+def all_ones(request: bytes, answers: list[Answer]) -> list[Answer]:
+    """Every bit of every value is set, as meters do that have no value to tell."""
+    return _changed(
+        answers, lambda data: _sealed(data[:3] + b"\xff" * data[2]) if data[1] < 0x80 else data
+    )
+
+
 def hole(for_s: float) -> Fault:
     """The answer pauses in its middle; for long enough, it is half and a stale rest."""
 
