@@ -8,7 +8,7 @@ those marked `composed` were made from the map and never seen on a line.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -64,6 +64,8 @@ SAMPLE_SCALE: Final = {
 }
 """Fields of `Sample` that a profile can feed, with their units per base unit."""
 COUNTERS: Final = ("import_wh", "export_wh", "import_varh")
+_ADDED: Final = (*COUNTERS, "power_w")
+"""Fields whose registers are added; those of the others are averaged."""
 _FEEDS: Final = {
     "import_wh": "Wh",
     "export_wh": "Wh",
@@ -135,7 +137,7 @@ class Profile:
     identify: tuple[IdentityRule, ...]
     registers: tuple[Register, ...]
     sample: Mapping[str, tuple[Register, ...]]
-    """Which registers feed a field of `Sample`: counters are summed, gauges averaged."""
+    """Which registers feed a field of `Sample`: energies and powers are added, others averaged."""
     sources: Mapping[str, str]
     examples: tuple[Example, ...]
 
@@ -198,11 +200,11 @@ class Profile:
                 flags |= Quality.OUT_OF_RANGE
             elif state == "not_there" and name in COUNTERS and not register.optional:
                 flags |= Quality.NO_VALUE
-        incomplete = name in COUNTERS and len(values) < len(self.sample[name])
-        if flags or not values or incomplete:
+        added = name in _ADDED
+        if flags or not values or (added and len(values) < len(self.sample[name])):
             return None, flags
         total = values[0] if len(values) == 1 else sum(values, start=Fraction(0))
-        shares = 1 if name in COUNTERS else len(values)
+        shares = 1 if added else len(values)
         return round(total * ratio.of(_FEEDS[name]) * Fraction(SAMPLE_SCALE[name], shares)), flags
 
 
@@ -248,9 +250,9 @@ def parse(text: str, where: str) -> Profile:
     """The profile that `text` (TOML) describes; raises ProfileError, which names `where`."""
     table = Table.of(text, where)
     sources = table.table("sources")
-    for key, text in sources.items():
-        if type(text) is not str:
-            raise table.wrong(f"sources.{key}", "a text", text)
+    for key, source in sources.items():
+        if type(source) is not str:
+            raise table.wrong(f"sources.{key}", "a text", source)
     word_order: WordOrder = table.one_of("word_order", ("big", "little"))
     ones_are_missing = table.get("ones_are_missing", bool, False)
     registers = tuple(
@@ -272,11 +274,7 @@ def parse(text: str, where: str) -> Profile:
         function=table.one_of("function", (READ_HOLDING, READ_INPUT)),
         word_order=word_order,
         side=table.one_of("side", ("primary", "secondary", "either")),
-        limits=Limits(
-            table.within("max_registers", 1, MAX_REGISTERS, MAX_REGISTERS),
-            table.within("align", 1, 4, 1),
-            table.whole_numbers("barriers", 0, 65535),
-        ),
+        limits=_limits(table, registers),
         gap_s=table.within("gap_ms", 0, 5000, 0) / 1000,
         response_timeout_s=table.within("response_timeout_ms", 10, 10000, 500) / 1000,
         turnaround_s=table.within("turnaround_ms", 0, 5000, 40) / 1000,
@@ -296,6 +294,20 @@ def parse(text: str, where: str) -> Profile:
     return profile
 
 
+def _limits(table: Table, registers: Sequence[Register]) -> Limits:
+    most = table.within("max_registers", 1, MAX_REGISTERS, MAX_REGISTERS)
+    align = table.within("align", 1, 4, 1)
+    barriers = table.whole_numbers("barriers", 0, 65535)
+    for register in registers:
+        words = -(-register.field.words // align) * align
+        if words > most:
+            raise table.wrong("max_registers", f"{words} or more for {register.name}", most)
+        for barrier in barriers:
+            if register.address <= barrier < register.address + words:
+                raise table.wrong("barriers", f"none within {register.name}", barrier)
+    return Limits(most, align, barriers)
+
+
 def _sample(table: Table, by_name: Mapping[str, Register]) -> dict[str, tuple[Register, ...]]:
     sample = {}
     entries = table.table("sample")
@@ -304,6 +316,8 @@ def _sample(table: Table, by_name: Mapping[str, Register]) -> dict[str, tuple[Re
         if field not in SAMPLE_SCALE:
             raise table.wrong(f"sample.{field}", f"one of {', '.join(SAMPLE_SCALE)}", field)
         names = fields.texts(field, needed=True)
+        if len(set(names)) < len(names):
+            raise table.wrong(f"sample.{field}", "each register once", list(names))
         for name in names:
             if name not in by_name:
                 raise table.wrong(f"sample.{field}", "names of this profile's registers", name)

@@ -257,6 +257,23 @@ def test_what_is_not_a_finite_number_is_a_missing_value(word: int) -> None:
     assert reading.flags == Quality.NO_VALUE
 
 
+def test_the_powers_of_the_phases_are_added_and_one_that_is_missing_takes_the_sum_with_it() -> None:
+    phase = """
+[[register]]
+name = "p{at}"
+address = {at}
+type = "int16"
+unit = "W"
+missing = [-32768]
+sources = ["manual"]
+"""
+    text = WHOLE.replace("[sources]", 'power_w = ["p20", "p21", "p22"]\n[sources]')
+    profile = parse(text + "".join(phase.format(at=at) for at in (20, 21, 22)), "p.toml")
+    assert profile.reading(words(20, 100, 200, 0xFFFF)).values["power_w"] == 299
+    assert profile.reading(words(20, 100, 200, 0x8000)).values["power_w"] is None
+    assert profile.reading(words(20, 100, 200, 0x8000)).flags == 0
+
+
 # --- ratios and limits of counters ----------------------------------------------------------------
 
 
