@@ -52,6 +52,19 @@ def test_every_figure_is_printed_beside_its_limit_and_peer(
     assert bytes_line.index("B") == cpu_line.index("ms", len("trial.cpu_ms"))
 
 
+def test_text_of_a_part_is_printed_among_its_figures_and_is_no_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tells() -> Iterator[Figure | str]:
+        yield SMALL
+        yield "a table\nof two lines"
+
+    file = tmp_path / "figures.json"
+    assert run_bench("tells", file, {"tells": tells}) == 0
+    assert "\n\na table\nof two lines\n\n" in capsys.readouterr().out
+    assert len(json.loads(file.read_text())) == 1
+
+
 def test_no_part_named_means_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     run_bench(None, None, {"small": small, "slow": slow})
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
