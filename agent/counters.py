@@ -17,7 +17,7 @@ from wire.quality import Quality
 
 COUNTERS = ("import_wh", "export_wh", "import_varh")
 """A sample's counters, in the order of the registers here."""
-MOST_COUNTER = 1 << 62
+MOST_COUNTER = 1 << 61
 """What no meter counts to, Wh or varh; a register that holds more is no counter."""
 
 _ENERGIES = (COUNTERS.index("import_wh"), COUNTERS.index("export_wh"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -548,7 +549,7 @@ def test_a_gauge_that_is_missing_once_holds_and_for_long_is_unknown_never_zero()
 
 def test_a_gauge_that_is_wrong_from_the_beginning_holds_up_no_counter() -> None:
     bad = int(Quality.OUT_OF_RANGE)
-    all_three = {"export_wh": 7, "import_varh": 8}
+    all_three: dict[str, Any] = {"export_wh": 7, "import_varh": 8}
     meter = meter_of(
         sample(T0 + 1, 0, voltage_dv=None, flags=bad, **all_three),
         sample(T0 + 300, 3, **all_three),
