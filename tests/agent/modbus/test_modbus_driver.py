@@ -250,6 +250,20 @@ def test_a_counter_that_is_not_a_number_is_no_value_and_flagged(tmp_path: Path) 
     assert (well.import_wh, well.flags) == (12_345_678, 0)
 
 
+@pytest.mark.parametrize("model", models())
+def test_the_time_that_a_sample_can_take_at_most_is_enough_for_one(
+    tmp_path: Path, model: str
+) -> None:
+    there = line(tmp_path, bus(model), paced=True)
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped(model), CLOCK)
+        driver.sample(identify=True)
+        assert driver.expected_s < driver.longest_s
+        deadline_s = time.monotonic() + driver.longest_s
+        assert driver.sample(identify=True, deadline_s=deadline_s).import_wh is not None
+        assert time.monotonic() < deadline_s
+
+
 def test_a_sample_keeps_to_its_deadline(tmp_path: Path) -> None:
     there = line(tmp_path, bus("eastron_sdm120"))
     with served(there), SerialPort(str(there.link), 19200) as port:
