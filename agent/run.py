@@ -15,16 +15,17 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from agent.config import AgentConfig
+from agent.config import AgentConfig, MeterConfig
+from agent.driver import Driver, SampledDriver
 from agent.drivers import build_driver, open_line
 from agent.health import Counters, Faults, serve_metrics
 from agent.interval import SampledMeter
 from agent.keyring import Keyring
 from agent.poll import LineThread
 from agent.publish import Publisher
-from agent.recovery import ProfileMeter
+from agent.recovery import ProfileDriver, ProfileMeter
 from agent.store.database import Recalled
 from agent.store.identity import replace_file
 from agent.store.writer import Writer, WriterSettings
@@ -188,17 +189,7 @@ class Agent:
             port = open_line(line)
             for meter in self._config.meters_of(line.name):
                 driver = build_driver(self._config, line, meter, port, self._clock)
-                kind = ProfileMeter if driver.keeps_profile else SampledMeter
-                meters.append(
-                    kind(
-                        meter.id,
-                        driver,  # type: ignore[arg-type]  # keeps_profile says which it is
-                        interval_s=self._config.interval_s,
-                        recover_s=self._config.recover_days * 86_400,
-                        now_utc_s=now_utc_s,
-                        recalled=recalled.get(meter.id),
-                    )
-                )
+                meters.append(self._meter(meter, driver, now_utc_s, recalled.get(meter.id)))
             if meters:
                 lines.append(
                     LineThread(
@@ -216,6 +207,31 @@ class Agent:
                     )
                 )
         return lines
+
+    def _meter(
+        self, meter: MeterConfig, driver: Driver, now_utc_s: float, recalled: Recalled | None
+    ) -> SampledMeter | ProfileMeter:
+        recover_s = self._config.recover_days * 86_400
+        if driver.keeps_profile:
+            return ProfileMeter(
+                meter.id,
+                cast(ProfileDriver, driver),
+                interval_s=self._config.interval_s,
+                recover_s=recover_s,
+                now_utc_s=now_utc_s,
+                recalled=recalled,
+            )
+        sampled = cast(SampledDriver, driver)
+        return SampledMeter(
+            meter.id,
+            sampled,
+            interval_s=self._config.interval_s,
+            recover_s=recover_s,
+            now_utc_s=now_utc_s,
+            recalled=recalled,
+            limits=sampled.counter_limits,
+            serial=meter.serial,
+        )
 
     def _serve_metrics(self, port: int) -> ThreadingHTTPServer:
         try:
