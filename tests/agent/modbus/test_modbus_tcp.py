@@ -1,17 +1,14 @@
 """Meters behind a Modbus TCP gateway; the gateway is a server that other people wrote."""
 
-import asyncio
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
+from gateway_bench import Server, energy_kwh, served
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from agent.driver import MeterRefused, MeterSilent
 from agent.line.port import PortLost
@@ -27,80 +24,6 @@ CLOCK = SystemClock()
 PROFILE = shipped("eastron_sdm120")
 ATTEMPT_S = 1.0
 """The longest that one takes here: a meter's 0.5 s and half a second for the network."""
-
-
-def words(value: float) -> list[int]:
-    return list(struct.unpack(">2H", struct.pack(">f", value)))
-
-
-def energy_kwh(unit: int) -> float:
-    return 1000.0 + unit
-
-
-class Server:
-    """A pymodbus server with SDM120 meters at `units`; faults are set while it runs."""
-
-    def __init__(self, units: range) -> None:
-        self.tamper: Callable[[bytes], bytes] = bytes
-        """Changes what is sent."""
-        self.delay_s: dict[int, float] = {}
-        """Of one unit's next answer."""
-        self.code: dict[int, ExcCodes] = {}
-        """What a unit answers instead of its registers."""
-        self.port = 0
-        self._units = units
-        self._loop = asyncio.new_event_loop()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        ready = threading.Event()
-        stop = asyncio.Event()
-
-        async def serve() -> None:
-            server = ModbusTcpServer(
-                [self._device(unit) for unit in self._units],
-                address=("127.0.0.1", self.port),
-                trace_packet=lambda sending, data: self.tamper(data) if sending else data,
-            )
-            await server.serve_forever(background=True)
-            self.port = server.transport.sockets[0].getsockname()[1]
-            ready.set()
-            await stop.wait()
-            await server.shutdown()
-
-        self._stop = stop
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=(serve(),), daemon=True
-        )
-        self._thread.start()
-        assert ready.wait(10)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        assert self._thread is not None
-        self._thread.join(10)
-
-    def _device(self, unit: int) -> SimDevice:
-        registers = [0] * 80
-        for address, value in ((0, 230.0), (6, 1.0), (12, 230.0), (72, energy_kwh(unit))):
-            registers[address : address + 2] = words(value)
-
-        async def act(*_: object) -> ExcCodes | None:
-            await asyncio.sleep(self.delay_s.pop(unit, 0.0))
-            return self.code.get(unit)
-
-        data = [SimData(0, values=registers, datatype=DataType.REGISTERS)]
-        return SimDevice(unit, simdata=data, action=act)
-
-
-@contextmanager
-def served(units: range) -> Iterator[Server]:
-    server = Server(units)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
