@@ -160,7 +160,7 @@ MORE: Final = (
     ),
     Case(
         "second master asks this unit",
-        lambda: TwoMasters(bus(), _question(1, 12)),
+        _rival,
         "WWW",
         known=False,
     ),
