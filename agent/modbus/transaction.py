@@ -186,12 +186,10 @@ class UnitTransactions:
             self.overhear(data, now_s)
             return None
         self._buffer += data
-        self._skip_echo(request.frame)
-        at, length, _ = self._search(request)
-        if at < 0:
+        length = self._answer_first(request)
+        if not length:
             self._trim()
             return None
-        self._classify(at)
         frame = self._take(length)
         self._slowest_s = max(self._slowest_s, now_s - self._asked_at_s)
         self._asked = None
@@ -213,7 +211,7 @@ class UnitTransactions:
     def missing(self) -> int:
         """How many more bytes could at the earliest complete a frame that is asked for or owed."""
         if self._asked is not None:
-            return self._search(self._asked)[2]
+            return max(1, self._search(self._asked)[2])
         return min((self._search(debt.request)[2] for debt in self._owed), default=1)
 
     def give_up(self, now_s: float) -> None:
@@ -248,10 +246,25 @@ class UnitTransactions:
                 found = min(found, at)
         return found
 
-    def _skip_echo(self, sent: bytes) -> None:
-        """Drop the request itself where it stands before all else, as half-duplex adapters do."""
-        if self._buffer.startswith(sent):
-            self._classify(len(sent))
+    def _answer_first(self, request: ReadRequest) -> int:
+        """Drop what stands before the answer, and return the answer's length; 0 if there is none.
+
+        The request's own first 7 bytes may be a sound answer of one register,
+        as 07 04 02 41 00 01 60 are: what may still become the echo is none.
+        """
+        sent = request.frame
+        while True:
+            if self._buffer.startswith(sent):
+                self._classify(len(sent))
+            at, length, _ = self._search(request)
+            if at < 0:
+                return 0
+            if not sent.startswith(self._buffer[at : at + len(sent)]):
+                self._classify(at)
+                return length
+            if len(self._buffer) < at + len(sent):
+                return 0
+            self._classify(at + len(sent))
 
     def _forget(self, now_s: float) -> None:
         window_s = self.late_window_s

@@ -1,5 +1,6 @@
 """Which bytes a Modbus transaction takes for its answer."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -178,3 +179,58 @@ def test_no_sequence_of_late_and_lost_answers_yields_another_requests_value(
             transactions.give_up(now_s)
         else:
             assert verdict == Answered(registers_of(request))
+
+
+def test_a_gateways_late_word_pays_no_debt_and_the_units_own_does() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    transactions.overhear(sealed(bytes([7, 0x84, 11])), 0.4)
+    assert transactions.owes(VOLTAGE)
+    transactions.overhear(sealed(bytes([7, 0x84, 6])), 0.5)
+    assert not transactions.owes(VOLTAGE)
+
+
+def test_the_late_window_grows_with_an_answer_that_came_after_its_deadline() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    transactions.overhear(answer(VOLTAGE), 0.8)
+    assert transactions.late_window_s == 1.6
+
+
+def test_an_answer_that_nobody_asked_for_is_late() -> None:
+    transactions = UnitTransactions(7)
+    transactions.overhear(answer(ENERGY), 0.1)
+    transactions.ask(VOLTAGE, 0.2, 0.5)
+    assert transactions.rejected == {"late": 1}
+
+
+@pytest.mark.parametrize("before", [b"", b"\0"])
+@pytest.mark.parametrize("size", [1, 7, 8, 20])
+def test_an_echo_that_is_a_sound_answer_is_none(before: bytes, size: int) -> None:
+    request = ReadRequest(7, 4, 0x0241, 1)
+    # The first 7 bytes of this request are the answer "one register, 0x4100" with its right CRC.
+    assert request.frame.startswith(sealed(bytes.fromhex("07 04 02 41 00")))
+    transactions = asked(request)
+    line = before + request.frame + answer(request)
+    verdicts = [transactions.receive(line[at : at + size], 0.1) for at in range(0, len(line), size)]
+    assert [verdict for verdict in verdicts if verdict] == [Answered(b"\x55\x55")]
+    assert transactions.rejected["echo"] == 1
+
+
+def test_every_byte_that_is_heard_is_told_once_and_in_order() -> None:
+    told: list[tuple[str, bytes]] = []
+    transactions = UnitTransactions(7, heard=lambda verdict, data: told.append((verdict, data)))
+    transactions.ask(VOLTAGE, 0.0, 0.3)
+    neighbour = sealed(bytes([9, 4, 2, 0, 0]))
+    broken = answer(VOLTAGE)[:-1] + b"\0"
+    line = b"\0\xff" + neighbour + broken + b"\xaa" + VOLTAGE.frame + answer(VOLTAGE)
+    for at in range(len(line)):
+        transactions.receive(line[at : at + 1], 0.1)
+    assert told == [
+        ("noise", b"\0\xff"),
+        ("other_unit", neighbour),
+        ("bad_crc", broken),
+        ("noise", b"\xaa"),
+        ("echo", VOLTAGE.frame),
+        ("answer", answer(VOLTAGE)),
+    ]
