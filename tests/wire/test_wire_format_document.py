@@ -13,6 +13,7 @@ from wire.block import Roster, RosterEntry, decode_block, encode_block
 from wire.channels import PROFILE_SCHEMA
 from wire.envelope import DeviceSigner, chain_hash, open_sealed, verify
 from wire.keyset import verify_keyset
+from wire.quality import Quality
 from wire.receipt import GAP, Nack, verify_receipt
 from wire.roster import decode_roster
 
@@ -75,3 +76,8 @@ def test_the_receipt_vector_counts_under_the_keyset_vector(vectors: dict[str, by
     receipt = verify_receipt(vectors["receipt"], keyset)
     assert (receipt.device, receipt.upto, receipt.nacks) == ("t07", 1, (Nack(2, GAP),))
     assert receipt.hash_at_upto == vectors["chain_hash"]
+
+
+def test_every_flag_is_explained_under_its_bit() -> None:
+    table = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \| .+ \|$", DOCUMENT.read_text(), re.M)
+    assert table == [(str(flag.bit_length() - 1), flag.name) for flag in Quality]
