@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ _GAUGE_HELP = {
     "faults": "Things that are wrong now; status names them.",
 }
 
+_EACH_HELP = {
+    "line_busy_share": "Share of about the last minute in which a meter of the line was asked.",
+    "line_cycle_share": "Share of the sampling cycle that one read of each meter takes.",
+    "line_cycle_ratio": "What one read of each meter takes, over what the line formula says.",
+    "line_late_samples_total": "Samples that were taken more than a cycle late.",
+    "meter_turnaround_seconds": "Time from a request to its answer, as learned.",
+    "meter_frames_rejected_total": "Frames that were not accepted as the meter's answer.",
+}
+"""Values of each line or meter, told apart by labels."""
+
+Labels = tuple[tuple[str, str], ...]
+"""Name and value of each label."""
+
 
 class Counters:
     """Monotone counters and plain gauges by name; safe from every thread."""
@@ -50,6 +64,7 @@ class Counters:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(_HELP, 0)
         self._gauges: dict[str, float] = {}
+        self._each: dict[str, dict[Labels, float]] = {}
 
     def add(self, name: str, amount: int = 1) -> None:
         """Raise a counter of the list above; raises KeyError for another name."""
@@ -62,8 +77,14 @@ class Counters:
         with self._lock:
             self._gauges[name] = value
 
+    def show_each(self, name: str, values: Mapping[Labels, float]) -> None:
+        """Set all values of one labelled metric of the list above; raises KeyError for another."""
+        _EACH_HELP[name]
+        with self._lock:
+            self._each[name] = dict(values)
+
     def snapshot(self) -> dict[str, float]:
-        """All values at one moment."""
+        """All values without labels at one moment."""
         with self._lock:
             return {**self._counts, **self._gauges}
 
@@ -75,7 +96,22 @@ class Counters:
             kind, text = ("counter", _HELP[name]) if name in _HELP else ("gauge", _GAUGE_HELP[name])
             parts.append(f"# HELP {metric} {text}\n# TYPE {metric} {kind}\n")
             parts.append(f"{metric} {value}\n")
+        with self._lock:
+            each = {name: dict(values) for name, values in self._each.items()}
+        for name, values in each.items():
+            metric = f"loadscape_agent_{name}"
+            kind = "counter" if name.endswith("_total") else "gauge"
+            parts.append(f"# HELP {metric} {_EACH_HELP[name]}\n# TYPE {metric} {kind}\n")
+            parts += [f"{metric}{_labels(labels)} {value}\n" for labels, value in values.items()]
         return "".join(parts)
+
+
+def _labels(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 class Faults:

@@ -18,7 +18,7 @@ from agent.interval import SampledMeter
 from agent.line.port import PortLost
 from agent.line_load import LineLoad
 from agent.recovery import ProfileMeter
-from agent.schedule import Ask, Finish, MeterOnLine, Now, Rest, Schedule
+from agent.schedule import Ask, Finish, Known, MeterOnLine, Now, Rest, Schedule
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
 
@@ -46,9 +46,13 @@ class LineThread(threading.Thread):
         counters: Counters,
         faults: Faults,
         stop: threading.Event,
-        known: Mapping[str, MeterOnLine] | None = None,
+        known: Mapping[str, Known] | None = None,
+        learned: Callable[[str], None] | None = None,
     ) -> None:
-        """`known` says by the meters' names what their reads cost, where that is known."""
+        """`known` says by the meters' names what their reads cost, where that is known.
+
+        `learned` is told the name of every meter that was asked, in this thread.
+        """
         super().__init__(name=f"line {name}", daemon=True)
         self.line = name
         self._meters = meters
@@ -60,6 +64,7 @@ class LineThread(threading.Thread):
         self._counters = counters
         self._faults = faults
         self._stop_event = stop
+        self._learned = learned
         self.schedule = Schedule(
             [
                 (known or {}).get(meter.name) or MeterOnLine(isinstance(meter, ProfileMeter))
@@ -186,6 +191,9 @@ class LineThread(threading.Thread):
         except ReadError as error:
             self._failed(ask, meter.name, began, error)
             return
+        finally:
+            if self._learned is not None:
+                self._learned(meter.name)
         self._answered(ask, meter.name, began, ends)
         if self.schedule.in_round:
             self._rows.extend(closed)

@@ -15,18 +15,13 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from agent.config import AgentConfig, MeterConfig
-from agent.driver import Driver, SampledDriver
-from agent.drivers import build_driver, open_line
+from agent.config import AgentConfig
 from agent.health import Counters, Faults, serve_metrics
-from agent.interval import SampledMeter
 from agent.keyring import Keyring
-from agent.poll import LineThread
+from agent.lines import Line, Shared, build_lines, line_state, meter_states, show_on_metrics
 from agent.publish import Publisher
-from agent.recovery import ProfileDriver, ProfileMeter
-from agent.store.database import Recalled
 from agent.store.identity import replace_file
 from agent.store.writer import Writer, WriterSettings
 from wire.clock import Clock, SharedClock, SystemClock
@@ -110,7 +105,7 @@ class Agent:
             state=self.state,
             wake=self._wake.set,
         )
-        self._lines: list[LineThread] = []
+        self._lines: list[Line] = []
         self._status_after_s = 0.0
 
     def run(self) -> None:
@@ -121,9 +116,12 @@ class Agent:
         self._writer.start()
         try:
             recalled = self._writer.wait_ready()
-            self._lines = self._build_lines(recalled)
+            shared = Shared(
+                self._clock, self._writer.hand_over, self.counters, self.faults, self._stop_event
+            )
+            self._lines = build_lines(self._config, recalled, shared)
             for line in self._lines:
-                line.start()
+                line.thread.start()
             self._publisher.start()
             _log.info(
                 "%s reads %d meters on %d lines",
@@ -150,7 +148,8 @@ class Agent:
         """What is published on the retained state topic and written to `status.json`."""
         view = self._writer.view
         now_utc_s = self._clock.now_utc_s()
-        progress = [line.progress() for line in self._lines]
+        threads = [line.thread for line in self._lines]
+        progress = [thread.progress() for thread in threads]
         receipt_utc_s = self._publisher.last_receipt_utc_s
         return {
             "online": True,
@@ -169,69 +168,9 @@ class Agent:
                 "known": sum(known for known, _ in progress),
                 "expected": sum(expected for _, expected in progress),
             },
-            "last_end_utc_s": min((line.finished_edge_utc_s for line in self._lines), default=None),
-            "lines": [
-                {
-                    "name": line.line,
-                    "open": line.open,
-                    "failing": line.failing,
-                    "round_ms": round(line.round_s * 1000),
-                }
-                for line in self._lines
-            ],
+            "last_end_utc_s": min((thread.finished_edge_utc_s for thread in threads), default=None),
+            "lines": [line_state(thread) for thread in threads],
         }
-
-    def _build_lines(self, recalled: dict[str, Recalled]) -> list[LineThread]:
-        lines = []
-        now_utc_s = self._clock.now_utc_s()
-        for line in self._config.lines:
-            meters: list[SampledMeter | ProfileMeter] = []
-            port = open_line(line)
-            for meter in self._config.meters_of(line.name):
-                driver = build_driver(self._config, line, meter, port, self._clock)
-                meters.append(self._meter(meter, driver, now_utc_s, recalled.get(meter.id)))
-            if meters:
-                lines.append(
-                    LineThread(
-                        line.name,
-                        meters,
-                        open_port=port.open,
-                        close_port=port.close,
-                        clock=self._clock,
-                        interval_s=self._config.interval_s,
-                        sample_s=self._config.sample_s,
-                        hand_over=self._writer.hand_over,
-                        counters=self.counters,
-                        faults=self.faults,
-                        stop=self._stop_event,
-                    )
-                )
-        return lines
-
-    def _meter(
-        self, meter: MeterConfig, driver: Driver, now_utc_s: float, recalled: Recalled | None
-    ) -> SampledMeter | ProfileMeter:
-        recover_s = self._config.recover_days * 86_400
-        if driver.keeps_profile:
-            return ProfileMeter(
-                meter.id,
-                cast(ProfileDriver, driver),
-                interval_s=self._config.interval_s,
-                recover_s=recover_s,
-                now_utc_s=now_utc_s,
-                recalled=recalled,
-            )
-        sampled = cast(SampledDriver, driver)
-        return SampledMeter(
-            meter.id,
-            sampled,
-            interval_s=self._config.interval_s,
-            recover_s=recover_s,
-            now_utc_s=now_utc_s,
-            recalled=recalled,
-            limits=sampled.counter_limits,
-            serial=meter.serial,
-        )
 
     def _serve_metrics(self, port: int) -> ThreadingHTTPServer:
         try:
@@ -246,8 +185,8 @@ class Agent:
         if self._writer.failure is not None:
             raise AgentFailed("the writer ended") from self._writer.failure
         for line in self._lines:
-            if not line.is_alive() and not self._stop_event.is_set():
-                raise AgentFailed(f"the thread of line {line.line} ended")
+            if not line.thread.is_alive() and not self._stop_event.is_set():
+                raise AgentFailed(f"the thread of line {line.thread.line} ended")
         now_s = time.monotonic()
         if now_s >= self._status_after_s:
             self._status_after_s = now_s + _STATUS_EVERY_S
@@ -256,7 +195,9 @@ class Agent:
     def _write_status(self, *, running: bool) -> None:
         state = self.state()
         faults = self.faults.present()
+        meters = meter_states(self._lines)
         self._show_gauges(state, len(faults))
+        show_on_metrics(self.counters, state["lines"], meters)
         status = {
             "running": running,
             "pid": os.getpid(),
@@ -265,6 +206,7 @@ class Agent:
             "device": self._config.common_name,
             "connected": self._publisher.connected,
             **state,
+            "meters": meters,
             "faults": faults,
             "counters": self.counters.snapshot(),
         }
@@ -290,8 +232,8 @@ class Agent:
         self._stop_event.set()
         ends_s = time.monotonic() + _LINES_END_S
         for line in self._lines:
-            if line.is_alive():
-                line.join(max(0.0, ends_s - time.monotonic()))
+            if line.thread.is_alive():
+                line.thread.join(max(0.0, ends_s - time.monotonic()))
         self._publisher.stop()
         if self._writer.is_alive():
             self._writer.finish(_WRITER_END_S)

@@ -21,6 +21,7 @@ from agent.back_off import MOST_OWED_S, RESTING_EARNS, BackOff
 from agent.turn import (
     SPACING_S,
     Ask,
+    Known,
     MeterOnLine,
     Now,
     Turn,
@@ -29,7 +30,7 @@ from agent.turn import (
     oldest,
 )
 
-__all__ = ["Ask", "Finish", "MeterOnLine", "Now", "Rest", "Schedule"]
+__all__ = ["Ask", "Finish", "Known", "MeterOnLine", "Now", "Rest", "Schedule"]
 
 STEP_S = 0.2
 """Longest rest: the clock's speed may have changed after it."""
@@ -61,7 +62,7 @@ class Schedule:
     """The order of one line. Every `Ask` is answered by `answered`, `failed` or `passed_over`."""
 
     def __init__(
-        self, meters: Sequence[MeterOnLine], *, interval_s: int, sample_s: int, now_utc_s: float
+        self, meters: Sequence[Known], *, interval_s: int, sample_s: int, now_utc_s: float
     ) -> None:
         self._interval_s = interval_s
         self._sample_s = sample_s
@@ -104,6 +105,14 @@ class Schedule:
         return [turn.index for turn in self._turns if not turn.in_order]
 
     @property
+    def cycle_ratio(self) -> float | None:
+        """`cycle_s` over what the meters' plans expect; None until every one was measured."""
+        turns = self._in_order()
+        if not turns or not all(turn.measured for turn in turns):
+            return None
+        return self.cycle_s / sum(turn.expected_s for turn in turns)
+
+    @property
     def cycle_s(self) -> float:
         """Bus time in which every sampled meter that answers is read once, as measured; s."""
         return sum(turn.read_s for turn in self._in_order())
@@ -143,8 +152,8 @@ class Schedule:
     def answered(self, ask: Ask, began: Now, ended: Now, ends: int = 0) -> None:
         """The meter answered; `ends` interval ends of its profile, if that was asked."""
         turn = self._turns[ask.index]
-        turn.asked(ask, began, self._sample_s)
         turn.answered(ask, ended.real_s - began.real_s, ends)
+        turn.asked(ask, began, self._sample_s)
 
     def failed(self, ask: Ask, began: Now, ended: Now) -> int:
         """The meter did not answer; how often in a row."""

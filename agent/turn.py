@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from agent.back_off import BackOff
 
@@ -15,7 +15,7 @@ _LEAD = 1.1
 _LEAD_MORE_S = 0.02
 _IN_ORDER_LONGEST = 2.0
 """A meter in order may take its longest read so many times: repeats, and the serial number."""
-_SMOOTHING = 0.2
+_SMOOTHING = 0.1
 _MANY_ENDS = 16
 """Slices with fewer interval ends tell little about the time that one takes."""
 
@@ -34,15 +34,32 @@ class Now:
     """Real seconds in which the clock shows one second more; inf while it stands."""
 
 
+class Known(Protocol):
+    """What is known of a meter's reads; may change as the meter is learned. Real s."""
+
+    @property
+    def keeps_profile(self) -> bool:
+        """Whether it is asked for a load profile, not for samples."""
+        ...
+
+    @property
+    def expected_s(self) -> float:
+        """A read that goes well."""
+        ...
+
+    @property
+    def longest_s(self) -> float:
+        """A read in which every answer comes at its last moment."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MeterOnLine:
-    """What the schedule knows of a meter beforehand; real s."""
+    """`Known` of a meter that nothing is learned of."""
 
     keeps_profile: bool
     expected_s: float = 0.05
-    """A read that goes well."""
     longest_s: float = math.inf
-    """A read in which every answer comes at its last moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,7 @@ class Turn:
     """One meter's place in the order. Real seconds, unless named otherwise."""
 
     index: int
-    known: MeterOnLine
+    known: Known
     phase_utc_s: float
     """When in the sampling cycle it is due."""
     read_s: float
@@ -77,6 +94,10 @@ class Turn:
     due_utc_s: float = -math.inf
     before_edge_utc_s: int = 0
     """The edge right before which it was asked last."""
+    expected_s: float = 0.0
+    """What the plan at the last answer said of one read."""
+    measured: int = 0
+    """Reads that `read_s` is made of."""
     end_s: float = 0.005
     """Smoothed time per interval end of a slice, association included."""
 
@@ -103,10 +124,14 @@ class Turn:
 
     def answered(self, ask: Ask, taken_s: float, ends: int) -> None:
         """Learn from a read that took `taken_s` and brought so many interval ends."""
-        # A read across an edge asks for the serial number too, a probe may have found the meter
-        # halfway: neither tells what the cycle takes.
-        if ask.why in ("cycle", "before edge") or self.known.keeps_profile:
-            self.read_s += _SMOOTHING * (taken_s - self.read_s)
+        # A read across an edge, a first one and a probe ask for the serial number too: they do not
+        # tell what the cycle takes.
+        first = self.due_utc_s == -math.inf
+        self.expected_s = self.known.expected_s
+        if self.known.keeps_profile or (ask.why in ("cycle", "before edge") and not first):
+            self.measured += 1
+            weight = max(_SMOOTHING, 1 / self.measured)
+            self.read_s += weight * (taken_s - self.read_s)
         if ends >= _MANY_ENDS:
             self.end_s += _SMOOTHING * (taken_s / ends - self.end_s)
         self.back_off.answered()
