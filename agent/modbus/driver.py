@@ -57,6 +57,8 @@ class _Round:
     deadline_s: float
     words: dict[int, bytes]
     spans: list[tuple[Read, tuple[float, float]]]
+    unasked: bool = False
+    """Whether the round ended because there was no time to ask at all."""
 
     def middle_utc_ms(self, fields: Collection[Field]) -> int:
         """The middle of the transactions that read one of `fields`, or of all of them."""
@@ -237,7 +239,7 @@ class ModbusDriver:
             for read in self._plan.reads(fields):
                 self._fetch(read, done)
         except MeterSilent:
-            self._silent_rounds += 1
+            self._silent_rounds += not done.unasked
             raise
         self._silent_rounds = 0
         self._plan.end()
@@ -251,10 +253,10 @@ class ModbusDriver:
         try:
             verdict = self.exchange.ask(request, attempts, done.deadline_s)
         except (MeterSilent, AnswerRejected) as error:
-            now_s = time.monotonic()
-            # Cut short by the deadline says nothing about the meter.
-            cut_short = now_s + (now_s - began_s) / attempts > done.deadline_s
-            parts = () if cut_short else self._plan.silent(read)
+            made = self._attempts_made(attempts, began_s, done)
+            done.unasked = not made
+            # What the deadline cut short says nothing about the meter.
+            parts = self._plan.silent(read) if made == attempts else ()
             if not parts:
                 raise
             log.warning("%s: %s; asked in shorter reads from now on", self._name, error)
@@ -290,6 +292,13 @@ class ModbusDriver:
                 self._plan = self._new_plan()
                 raise MeterRefused(what + "it is its counter of imported energy; " + _OTHER_MODEL)
         return parts
+
+    def _attempts_made(self, attempts: int, began_s: float, done: _Round) -> int:
+        """How many attempts the deadline left time for: each lasted the whole response timeout."""
+        if done.deadline_s == math.inf:
+            return attempts
+        spent_s = time.monotonic() - began_s
+        return min(attempts, int(spent_s / self._profile.response_timeout_s))
 
     def _attempts(self, done: _Round) -> int:
         if done.spans or self._silent_rounds % _TRY_OTHERWISE == 0:

@@ -250,6 +250,34 @@ def test_a_counter_that_is_not_a_number_is_no_value_and_flagged(tmp_path: Path) 
     assert (well.import_wh, well.flags) == (12_345_678, 0)
 
 
+class Short:
+    """A bus whose meters do not answer a read of more than some registers."""
+
+    def __init__(self, responder: ModbusBus, most: int) -> None:
+        self.responder = responder
+        self.most = most
+
+    def receive(self, data: bytes) -> list[Answer]:
+        return [] if int.from_bytes(data[4:6]) > self.most else self.responder.receive(data)
+
+
+def test_a_meter_that_answers_short_reads_only_is_found_within_small_budgets(
+    tmp_path: Path,
+) -> None:
+    there = line(tmp_path, Short(bus("eastron_sdm630"), 40))
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
+        budget_s = driver.longest_s + 1.0
+        samples: list[int | None] = []
+        for _ in range(5):
+            try:
+                samples.append(driver.sample(deadline_s=time.monotonic() + budget_s).import_wh)
+            except MeterSilent:
+                samples.append(None)
+    assert samples[-1] == 12_345_678
+    assert max(read.count for read in driver.reads) <= 40
+
+
 @pytest.mark.parametrize("model", models())
 def test_the_time_that_a_sample_can_take_at_most_is_enough_for_one(
     tmp_path: Path, model: str

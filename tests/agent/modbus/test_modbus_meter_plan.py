@@ -167,15 +167,18 @@ def test_a_silence_for_want_of_time_says_nothing_about_the_meter() -> None:
             self, request: ReadRequest, attempts: int, deadline_s: float = math.inf
         ) -> Answered | Refused:
             if request.count > 2:
+                self.asked.append((request, attempts))
                 raise MeterSilent("the time budget was used up")
             return super().ask(request, attempts, deadline_s)
 
-    there = driver(Hurried())
+    meter = Hurried()
+    there = driver(meter)
     reads = there.reads
     for _ in range(4):
         with pytest.raises(MeterSilent):
             there.sample(deadline_s=0.0)
     assert there.reads == reads
+    assert [(request.count, attempts) for request, attempts in meter.asked] == [(78, 2)] * 4
 
 
 def test_a_meter_that_refuses_its_import_counter_is_another_model_and_asked_anew() -> None:
