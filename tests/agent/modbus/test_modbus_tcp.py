@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from gateway_bench import Server, energy_kwh, served
@@ -188,21 +189,63 @@ def test_a_gateway_that_is_away_is_a_lost_port_and_reading_goes_on_when_it_is_ba
         gateway.close()
 
 
-def test_something_that_does_not_speak_modbus_is_named_with_what_it_sent() -> None:
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[TcpGateway]:
+    """A gateway at whose far end `answer` has the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def answer() -> None:
+        def accept() -> None:
             there, _ = listener.accept()
             with there:
-                there.recv(64)
-                there.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                answer(there)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=accept)
         thread.start()
         gateway = TcpGateway(*listener.getsockname())
-        with pytest.raises(PortLost, match="header of a Modbus TCP frame, got: 53 53 48 2d 32 2e"):
-            TcpExchange(gateway, 1).ask(voltage(1), 1)
+        yield gateway
+        gateway.close()
         thread.join(5)
+
+
+def test_something_that_does_not_speak_modbus_is_named_with_what_it_sent() -> None:
+    def ssh(there: socket.socket) -> None:
+        there.recv(64)
+        there.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    with (
+        answering(ssh) as gateway,
+        pytest.raises(PortLost, match="header of a Modbus TCP frame, got: 53 53 48 2d 32 2e"),
+    ):
+        TcpExchange(gateway, 1).ask(voltage(1), 1)
+
+
+def test_an_answer_in_pieces_is_put_together_and_two_in_one_are_taken_apart() -> None:
+    def in_pieces(there: socket.socket) -> None:
+        head = there.recv(64)[:4]
+        answer = head + bytes([0, 7, 1, 4, 4]) + VOLTAGE
+        for piece in (answer[:1], answer[1:5], answer[5:8], answer[8:12], answer[12:]):
+            there.sendall(piece)
+            time.sleep(0.01)
+        head = there.recv(64)[:4]
+        there.sendall(answer + head + bytes([0, 3, 1, 0x84, 2]))
+
+    with answering(in_pieces) as gateway:
+        exchange = TcpExchange(gateway, 1)
+        assert exchange.ask(voltage(1), 1) == Answered(VOLTAGE)
+        assert exchange.ask(energy(1), 1) == Refused(2)
+        assert exchange.rejected == {"noise": 1}
+
+
+def test_a_connection_that_the_gateway_closes_is_a_lost_port() -> None:
+    def close(there: socket.socket) -> None:
+        there.recv(64)
+
+    with (
+        answering(close) as gateway,
+        pytest.raises(PortLost, match=r"expected an open connection, got: .*how many clients"),
+    ):
+        TcpExchange(gateway, 1).ask(voltage(1), 1)
 
 
 def test_every_frame_is_shown_with_its_verdict(server: Server, gateway: TcpGateway) -> None:
