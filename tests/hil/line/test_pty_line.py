@@ -178,16 +178,21 @@ def test_what_was_on_its_way_is_lost_with_the_line(tmp_path: Path) -> None:
         assert port.read(6, time.monotonic() + 0.6) == b""
 
 
-def test_a_line_that_hands_over_singly_wakes_its_reader_for_each_byte(tmp_path: Path) -> None:
-    line = PtyLine(tmp_path / "line", Repeats(), baud=2400, singly=True)
+@pytest.mark.parametrize("singly", [False, True])
+def test_a_line_that_hands_over_singly_wakes_its_reader_more_often_than_its_chunks_would(
+    tmp_path: Path, singly: bool
+) -> None:
+    sent = bytes(range(200))
+    line = PtyLine(tmp_path / "line", Repeats(), baud=19200, singly=singly)
     pieces: list[bytes] = []
-    with served(line), SerialPort(str(line.link), 2400) as port:
-        port.write(b"0123456789")
+    with served(line), SerialPort(str(line.link), 19200) as port:
+        port.write(sent)
         deadline_s = time.monotonic() + 3
-        while sum(map(len, pieces)) < 10 and time.monotonic() < deadline_s:
+        while sum(map(len, pieces)) < len(sent) and time.monotonic() < deadline_s:
             pieces.append(port.read(1, deadline_s))
-    assert b"".join(pieces) == b"0123456789"
-    assert len(pieces) >= 8
+    assert b"".join(pieces) == sent
+    # A chunk of 8 ms has 15 characters at this rate.
+    assert (len(pieces) > len(sent) / 15 + 1) == singly
 
 
 @pytest.mark.parametrize(("baud", "right"), [(9600, True), (19200, False), (4800, False)])
