@@ -205,3 +205,15 @@ def test_every_shipped_profile_can_be_planned(model: str) -> None:
     profile = shipped(model)
     reads = plan({r.field for rs in profile.sample.values() for r in rs}, COST, profile.limits)
     assert reads
+
+
+@pytest.mark.parametrize("baud", [2400, 9600, 19200, 115200])
+def test_no_shipped_model_is_asked_twice_in_a_row_for_the_same_number_of_registers(
+    baud: int,
+) -> None:
+    for model in models():
+        profile = shipped(model)
+        cost = LineCost(11 / baud, profile.turnaround_s, profile.gap_s)
+        fields_of_a_sample = {r.field for rs in profile.sample.values() for r in rs}
+        counts = [read.count for read in plan(fields_of_a_sample, cost, profile.limits)]
+        assert len(counts) == 1 or equal_neighbours(counts) == 0, model
