@@ -3,7 +3,8 @@
 A meter that tells no serial number and has none in the configuration has the
 empty text. When its counters prove that what stands there now cannot be what
 stood there before, the epochs that follow are called `?2`, `?3` and so on,
-behind the serial number if one was given by hand.
+behind the serial number if there is one. The same name with a number stands for
+a meter that shows other counters than before.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def next_by_evidence(text: str) -> str:
 def named(text: str, *, told: str | None, by_hand: str) -> str:
     """The present epoch's name, by what the meter tells or else what was set by hand.
 
-    With neither it stays: a meter that says nothing about itself contradicts nothing.
+    It stays where the meter tells nothing, or the serial number that it has already.
     """
     if told is not None:
-        return told
+        return text if told == given_serial(text) else told
     if by_hand and by_hand not in (text, given_serial(text)):
         return by_hand
     return text

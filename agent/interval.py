@@ -122,7 +122,7 @@ class SampledMeter:
         """Whether something speaks against going on with this sample as if nothing were."""
         if not self._form.channels:
             return False
-        if sample.serial is not None and sample.serial != self._serial:
+        if named(self._serial, told=sample.serial, by_hand="") != self._serial:
             return True
         registers = self._form.registers(sample)
         return registers is not None and self._judge(sample, registers) is not Evidence.NONE
@@ -133,6 +133,8 @@ class SampledMeter:
     def _accept(self, sample: Sample) -> list[MeterRows]:
         self.last_sample_utc_s = max(self.last_sample_utc_s, sample.at_utc_ms / 1000)
         rows = self._follow_identity(sample)
+        if self._form.outgrown(sample):
+            rows += self._begin_epoch(next_by_evidence(self._serial), sample, Quality(0))
         registers = self._usable(sample)
         if registers is not None and sample.serial is None:
             evidence = self._judge(sample, registers)

@@ -2,7 +2,8 @@
 
 What a meter has is settled by its first samples: which counters by the first
 without a doubt, which gauges when the first interval is closed. It stays so for
-the epoch. A sample without one of its counters is not usable. A gauge that is missing once
+the epoch; when the meter has other counters for an interval, `outgrown` says so.
+A sample without one of its counters is not usable. A gauge that is missing once
 holds its last value, as it does between two samples; for longer it is unknown.
 """
 
@@ -46,6 +47,7 @@ class SampleForm:
         self.channels = channels if channels & ~ALWAYS else 0
         self._settled = bool(self.channels)
         self._in_doubt_since_ms: int | None = None
+        self._other_since_ms: int | None = None
         self._gauges: dict[str, tuple[int, int]] = {}
         """The last value of each gauge and when it was read (ms UTC)."""
 
@@ -73,6 +75,20 @@ class SampleForm:
             self.channels = ALWAYS | _shown_by(sample, COUNTERS)
         self.channels |= _shown_by(sample, GAUGES)
         return True
+
+    def outgrown(self, sample: Sample) -> bool:
+        """Whether the meter has lost a counter or gained a value, for an interval by now.
+
+        A value that the meter marks as not there, or out of range, is not lost.
+        """
+        gained = _shown_by(sample, (*COUNTERS, *GAUGES)) & ~self.channels
+        lost = any(self._has(name) and getattr(sample, name) is None for name in COUNTERS)
+        if not self._settled or sample.flags & _DOUBT or not (gained or lost):
+            self._other_since_ms = None
+            return False
+        if self._other_since_ms is None:
+            self._other_since_ms = sample.at_utc_ms
+        return sample.at_utc_ms - self._other_since_ms >= self._interval_ms
 
     def settle(self) -> None:
         """An interval was closed with what is known now."""

@@ -25,6 +25,8 @@ def test_each_break_of_an_unnamed_meter_opens_the_next_epoch(text: str, followin
         ("A1", None, "", "A1"),
         ("A1", "B2", "", "B2"),
         ("?3", "B2", "", "B2"),
+        ("A1?2", "A1", "", "A1?2"),
+        ("A1?2", "B2", "", "B2"),
         ("A1", "B2", "H1", "B2"),
         ("", None, "H1", "H1"),
         ("H1", None, "H1", "H1"),

@@ -524,6 +524,32 @@ def test_a_counter_in_doubt_for_a_whole_interval_is_one_that_the_meter_does_not_
     assert not flags_of(groups)[T0 + 3 * S] & Quality.NO_VALUE
 
 
+def test_a_counter_that_the_meter_refuses_from_now_on_costs_one_interval_not_all() -> None:
+    at = [T0 + 1, *(T0 + n * S // 3 for n in range(3, 19))]
+    gone = T0 + 2 * S + 1
+    meter = meter_of(*(sample(s, s - T0, export_wh=70 if s < gone else None) for s in at))
+    groups = meter.read_all()
+    flags = flags_of(groups)
+    assert [n for n in range(1, 7) if flags[T0 + n * S] & Quality.NO_DATA] == [3]
+    assert [group.epoch.serial for group in groups] == ["A1"] * 3 + ["A1?2"] * 3
+    assert [bool(group.epoch.channels >> EXPORT & 1) for group in groups] == [True] * 3 + [
+        False
+    ] * 3
+
+
+def test_a_counter_that_a_profile_learns_of_later_begins_an_epoch_of_its_own() -> None:
+    at = [T0 + 1, *(T0 + n * S // 3 for n in range(3, 19))]
+    new = T0 + 2 * S + 1
+    meter = meter_of(*(sample(s, s - T0, export_wh=70 if s > new else None) for s in at))
+    groups = meter.read_all()
+    assert not any(flags & Quality.NO_DATA for flags in flags_of(groups).values())
+    for group in groups:
+        has = group.epoch.channels >> EXPORT & 1
+        assert group.epoch.serial == ("A1?2" if has else "A1")
+        assert all(values[EXPORT] == (70 if has else 0) for _, values in group.rows)
+    assert groups[-1].epoch.serial == "A1?2"
+
+
 def test_a_gauge_that_is_missing_once_holds_and_for_long_is_unknown_never_zero() -> None:
     bad = int(Quality.OUT_OF_RANGE)
     missing = [sample(T0 + S + 60 * n, 0, voltage_dv=None, flags=bad) for n in range(1, 40)]
