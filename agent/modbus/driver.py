@@ -94,6 +94,8 @@ class ModbusDriver:
         self._counters = frozenset(r.field for n in COUNTERS for r in profile.sample.get(n, ()))
         self._plan = self._new_plan()
         self._serial_register = profile.serial
+        self._told: str | None = None
+        """The serial number that the meter told last."""
         self._silent_rounds = 0
 
     @classmethod
@@ -313,7 +315,7 @@ class ModbusDriver:
         if self._serial_register is None:
             return None
         try:
-            return read_serial(
+            serial = read_serial(
                 self.exchange,
                 self._unit,
                 self._serial_register,
@@ -324,6 +326,11 @@ class ModbusDriver:
             self._serial_register = None
             log.warning("%s: %s; not asked again", self._name, error)
             return None
+        if serial is not None and self._told not in (None, serial):
+            # Another meter may have what this one refused, and refuse what it took.
+            self._plan = self._new_plan()
+        self._told = serial or self._told
+        return serial
 
     def _new_plan(self) -> MeterPlan:
         profile = self._profile

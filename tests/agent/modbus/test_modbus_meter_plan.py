@@ -36,6 +36,7 @@ class Meter:
     """Its exception for a long read; None: it is silent."""
     turnaround_s: float | None = None
     dead: bool = False
+    serial: str = "21000035"
     char_s: float = CHAR_S
     span_utc_s: tuple[float, float] = (0.0, 0.0)
     rejected: Counter[Reason] = field(default_factory=Counter)
@@ -60,7 +61,8 @@ class Meter:
         if self.missing & set(asked):
             self.refusals += 1
             return Refused(2)
-        shown = ModbusMeter(MODEL, Steady()).read(4, request.address, request.count, 0.0)
+        meter = ModbusMeter(MODEL, Steady(self.serial))
+        shown = meter.read(request.function, request.address, request.count, 0.0)
         assert isinstance(shown, bytes)
         return Answered(shown)
 
@@ -228,6 +230,18 @@ def test_what_was_refused_is_remembered_when_the_turnaround_remakes_the_plan() -
     assert there.sample().export_wh is None
     assert there.cost.turnaround_s > 0.4
     assert meter.refusals == before
+
+
+def test_another_serial_number_is_another_meter_and_everything_is_asked_of_it() -> None:
+    meter = Meter(most=40, missing=frozenset(EXPORT))
+    _, there = settled(meter)
+    assert there.sample(identify=True).serial == "21000035"
+    assert (there.sample().export_wh, there.refused) == (None, ("active_energy_export",))
+    meter.serial, meter.missing, meter.most = "21000036", frozenset(), 80
+    assert there.sample(identify=True).serial == "21000036"
+    assert there.sample().export_wh == 45_678
+    assert there.refused == ()
+    assert [read.count for read in there.reads] == [78]
 
 
 def test_a_refused_value_leaves_the_plan_and_is_no_part_of_a_longer_read() -> None:
