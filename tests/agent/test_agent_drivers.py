@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -117,3 +119,36 @@ def test_a_serial_line_has_a_serial_port(tmp_path: Path) -> None:
     port = open_line(there.lines[0])
     assert isinstance(port, SerialPort)
     assert (port.path, port.char_s) == ("/dev/ttyUSB0", 10 / 9600)
+
+
+def test_pymodbus_is_loaded_only_when_a_gateway_is_opened(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from agent.config import load_config
+from agent.drivers import build_driver, open_line
+from wire.clock import SystemClock
+
+config = load_config(Path(sys.argv[1]))
+(line,), (meter,) = config.lines, config.meters
+port = open_line(line)
+build_driver(config, line, meter, port, SystemClock())
+print("pymodbus" in sys.modules)
+try:
+    port.open()
+except Exception as error:
+    print(type(error).__name__)
+print("pymodbus" in sys.modules)
+"""
+    for text, loaded in (
+        (HEAD, "False"),
+        (HEAD.replace('"modbus"', '"modbus-tcp"').replace("/dev/ttyUSB0", "127.0.0.1:9"), "True"),
+    ):
+        config(tmp_path, text.replace("/dev/ttyUSB0", "/dev/none") + 'model = "eastron_sdm230"\n')
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "agent.toml")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["False", "PortLost", loaded], done.stderr
