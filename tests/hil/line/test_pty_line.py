@@ -152,7 +152,7 @@ def test_a_line_that_is_pulled_out_hangs_up_and_comes_back_as_a_new_device(tmp_p
         port = SerialPort(str(line.link), 9600)
         port.open()
         loop.pull_out(line, for_s=0.2)
-        with pytest.raises(PortLost, match="hung up|is gone"):
+        with pytest.raises(PortLost, match=r"hung up|is gone"):
             port.read(1, time.monotonic() + 2)
         with pytest.raises(PortLost, match="No such file"):
             port.open()
