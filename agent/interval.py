@@ -75,6 +75,8 @@ class SampledMeter:
         self._first_ms: int | None = None
         self._identify = True
         self._odd_before = False
+        self._held: Sample | None = None
+        """A sample on the far side of an edge that waits for the serial number."""
         self._gauges_unknown = Quality(0)
         """NO_GAUGES from a sample that lacked one until the next that does not."""
         self._marks: dict[int, Quality] = {}
@@ -96,18 +98,25 @@ class SampledMeter:
         and after an edge. Begins no transaction that could end after
         `deadline_s` (monotonic).
         """
-        identify = self._identify or (
-            now_utc_s // self._interval_s > self.last_sample_utc_s // self._interval_s
-        )
+        identify = self._identify or self._crosses_edge(now_utc_s)
         self._identify = True
         sample = self._driver.sample(identify=identify, deadline_s=deadline_s)
-        if self._odd(sample) and not (identify and self._odd_before):
-            self._odd_before = True
+        odd = self._odd(sample)
+        if odd and not (identify and self._odd_before):
+            self._odd_before = identify = True
             first, sample = sample, self._driver.sample(identify=True, deadline_s=deadline_s)
-            if not self._odd(sample):
+            odd = self._odd(sample)
+            if not odd:
                 self._mark(first.at_utc_ms, Quality.OUT_OF_RANGE)
         self._identify = self._odd_before = False
-        return self._accept(sample)
+        held, self._held = self._held, None
+        rows = self._accept(held) if held is not None and not odd else []
+        if not identify and self._crosses_edge(sample.at_utc_ms / 1000):
+            # Begun before the edge, over after it: the meter has to say first who it is.
+            self._held, self._identify = sample, True
+            self.last_sample_utc_s = sample.at_utc_ms / 1000
+            return rows
+        return rows + self._accept(sample)
 
     def expire(self, now_utc_s: float) -> list[MeterRows]:
         """Report missing what can no longer close because the meter was not heard for too long."""
@@ -117,6 +126,10 @@ class SampledMeter:
         return self._report_missing(now_utc_s)
 
     # --- is it the same meter, and does what it shows go on from before?
+
+    def _crosses_edge(self, utc_s: float) -> bool:
+        """Whether an edge lies between the last sample and an instant."""
+        return utc_s // self._interval_s > self.last_sample_utc_s // self._interval_s
 
     def _odd(self, sample: Sample) -> bool:
         """Whether something speaks against going on with this sample as if nothing were."""
