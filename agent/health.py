@@ -47,7 +47,7 @@ _EACH_HELP = {
     "line_busy_share": "Share of about the last minute in which a meter of the line was asked.",
     "line_cycle_share": "Share of the sampling cycle that one read of each meter takes.",
     "line_cycle_ratio": "What one read of each meter takes, over what the line formula says.",
-    "line_late_samples_total": "Samples that were taken more than a cycle late.",
+    "line_missed_samples_total": "Samples of the cycle for which the line had no time.",
     "meter_turnaround_seconds": "Time from a request to its answer, as learned.",
     "meter_frames_rejected_total": "Frames that were not accepted as the meter's answer.",
 }

@@ -179,7 +179,7 @@ def line_state(thread: LineThread) -> dict[str, Any]:
         "cycle_ms": round(thread.schedule.cycle_s * 1000),
         "cycle_share": round(thread.cycle_share(), 3),
         "cycle_ratio": None if ratio is None else round(ratio, 3),
-        "late_samples": thread.schedule.late,
+        "missed_samples": thread.schedule.missed,
     }
 
 
@@ -196,7 +196,7 @@ def show_on_metrics(
         ("line_busy_share", "busy_share"),
         ("line_cycle_share", "cycle_share"),
         ("line_cycle_ratio", "cycle_ratio"),
-        ("line_late_samples_total", "late_samples"),
+        ("line_missed_samples_total", "missed_samples"),
     ):
         counters.show_each(
             gauge,

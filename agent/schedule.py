@@ -91,8 +91,8 @@ class Schedule:
         """When nothing was due and a probe would have had its room."""
         self.round_s = 0.0
         """Real time that the last round took."""
-        self.late = 0
-        """Samples of the cycle that were asked more than a cycle late."""
+        self.missed = 0
+        """Samples of the cycle for which the line had no time."""
 
     @property
     def in_round(self) -> bool:
@@ -237,10 +237,10 @@ class Schedule:
         turn = min(due, key=oldest)
         if turn.read_s > self._room_s(now):
             return None
-        # A meter's first sample, and the first after a lost port, are never late.
+        # A meter's first sample, and the first after a lost port, were not due at any instant.
         late_s = (now.utc_s - turn.due_utc_s) * now.real_per_utc
-        if self._real_cycle_s(now) < late_s < math.inf:
-            self.late += 1
+        if 0 < late_s < math.inf:
+            self.missed += int(late_s / self._real_cycle_s(now))
         return Ask(turn.index, "cycle", 0, turn.until_s(now))
 
     def _recovery(self, now: Now, newest_missing: Callable[[int], int | None]) -> Ask | None:

@@ -14,22 +14,34 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.run import clock_of, is_running, keyring_of, read_status
 from wire.clock import Clock
 
+if TYPE_CHECKING:
+    from agent.modbus.budget import LineBudget
+
 _DAY_S = 86_400
+_NUMBERED = ("/dev/ttyUSB", "/dev/ttyACM")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `problem` is None if it is sound."""
+    """One thing that was looked at; `problem` is None if it is sound.
+
+    A `warning` is no fault: the agent runs, and something may come of it.
+    """
 
     what: str
     says: str = ""
     problem: str | None = None
+    warning: str | None = None
+    table: tuple[str, ...] = ()
+    """Rows for a reader, below the finding."""
+    budget: LineBudget | None = None
 
 
 def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
@@ -41,8 +53,10 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         print(json.dumps({"ok": not wrong, "findings": shown}, indent=1))
         return EXIT_WRONG if wrong else EXIT_OK
     for finding in findings:
-        mark = "ok" if finding.problem is None else "wrong"
-        print(f"{mark:6}{finding.what:16} {finding.problem or finding.says}")
+        mark = "wrong" if finding.problem else "warn" if finding.warning else "ok"
+        print(f"{mark:6}{finding.what:16} {finding.problem or finding.warning or finding.says}")
+        for row in finding.table:
+            print(f"{'':23}{row}")
     print(f"{wrong} wrong" if wrong else "all is sound")
     return EXIT_WRONG if wrong else EXIT_OK
 
@@ -190,6 +204,8 @@ def _line(config: AgentConfig, index: int, line: LineConfig, clock: Clock) -> It
         yield Finding(f"line {line.name}", problem=f"{place}: {error}")
     finally:
         port.close()
+    yield from _name(config, index, line)
+    yield from _budget(config, line)
     for meter in meters:
         problem = _password_problem(config, meter)
         if problem is None:
@@ -199,6 +215,41 @@ def _line(config: AgentConfig, index: int, line: LineConfig, clock: Clock) -> It
                 problem = str(error)
         if problem is not None:
             yield Finding(f"meter {meter.id}", problem=problem)
+
+
+def _name(config: AgentConfig, index: int, line: LineConfig) -> Iterator[Finding]:
+    """A port under a number that the kernel may give to another adapter."""
+    from agent.line.names import stable_name
+
+    if not line.port.startswith(_NUMBERED):
+        return
+    name = stable_name(line.port)
+    if name is not None:
+        place = config.places.name("line", index, "port")
+        warning = (
+            f"{place}: {line.port} may be another adapter after the next start; write port = "
+            f'"{name}", which stays'
+        )
+        yield Finding(f"line {line.name}", warning=warning)
+
+
+def _budget(config: AgentConfig, line: LineConfig) -> Iterator[Finding]:
+    if line.protocol == "dlms":
+        return
+    from agent.modbus import budget_table
+
+    found = budget_table.budget_of(config, line)
+    if found is None:
+        return
+    what = f"budget {line.name}"
+    rows = tuple(budget_table.table(found))
+    if found.fits:
+        says = budget_table.summary(found, config.sample_s)
+        yield Finding(what, says, table=rows, budget=found)
+    else:
+        place = config.places.name("agent", 0, "sample_s")
+        said = f"{place}: {budget_table.problem(found, config.sample_s)}"
+        yield Finding(what, problem=said, table=rows, budget=found)
 
 
 def _password_problem(config: AgentConfig, meter: MeterConfig) -> str | None:

@@ -13,6 +13,9 @@ from agent.commands import EXIT_NOT_RUNNING, EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig
 from agent.run import is_running, read_status
 
+_MOST_REJECTED = 5
+"""Meters whose rejected frames are shown; --json shows all."""
+
 
 def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     """Print it; EXIT_NOT_RUNNING if no agent runs, EXIT_WRONG if the agent names faults."""
@@ -57,14 +60,42 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
         share = f"{known / expected:.1%} of the last days ({known} of {expected} intervals)"
         yield f"recovered   {share} from the meters' own profiles"
     for line in status["lines"]:
-        meters, failing = len(config.meters_of(line["name"])), line["failing"]
-        text = f"{meters - len(failing)} of {meters} meters answer"
-        if failing:
-            text += f"; not: {', '.join(failing)}"
-        state = "port open" if line["open"] else "port closed"
-        yield f"line        {line['name']}: {state}, {text}"
+        yield from _line(config, line)
+    rejected = _rejected(status["meters"])
+    if rejected:
+        yield f"rejected    {rejected}"
     for key, message in status["faults"].items():
         yield f"fault       {key}: {message}"
+
+
+def _line(config: AgentConfig, line: dict[str, Any]) -> Iterator[str]:
+    meters, failing = len(config.meters_of(line["name"])), line["failing"]
+    text = f"{meters - len(failing)} of {meters} meters answer"
+    if failing:
+        text += f"; not: {', '.join(failing)}"
+    state = "port open" if line["open"] else "port closed"
+    yield f"line        {line['name']}: {state}, {text}, busy {line['busy_share']:.0%}"
+    if line["cycle_ratio"] is not None:
+        text = (
+            f"one sample of each meter takes {line['cycle_ms'] / 1000:.1f} s, "
+            f"{line['cycle_share']:.0%} of the cycle and {line['cycle_ratio']:.2f} of the formula"
+        )
+        if line["cycle_share"] > 1:
+            text += "; too slow for sample_s: see check"
+        yield f"            {text}"
+
+
+def _rejected(meters: dict[str, dict[str, Any]]) -> str:
+    """The meters with the most frames that were not accepted."""
+    counts = {name: sum(meter["rejected"].values()) for name, meter in meters.items()}
+    worst = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
+    shown = []
+    for name in worst[:_MOST_REJECTED]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in meters[name]["rejected"].items())
+        shown.append(f"{name} {reasons}")
+    if len(worst) > _MOST_REJECTED:
+        shown.append(f"and of {len(worst) - _MOST_REJECTED} more meters")
+    return "; ".join(shown)
 
 
 def _instant(utc_s: float) -> str:

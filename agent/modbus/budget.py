@@ -19,7 +19,10 @@ from agent.modbus.profile import Profile
 FULL: Final = 0.95
 """A line that is busier has no time for repeats and failing meters."""
 _AROUND_EDGE: Final = 2
-_ROUND_S: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 900)
+_ROUND_S: Final = (
+    *(1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 60),
+    *(75, 90, 120, 150, 180, 240, 300, 450, 600, 900),
+)
 _BAUDS: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 

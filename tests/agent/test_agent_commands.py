@@ -342,12 +342,20 @@ def test_metrics_have_help_type_and_units(bench: Bench, start: Callable[[Bench],
         port = free.getsockname()[1]
     bench.edit("sample_s = 1", f"sample_s = 1\nmetrics_port = {port}")
     running = start(bench)
-    running.until(lambda: running.count("reads_total") > 0)
+    # Status and labelled metrics are written together, every two seconds.
+    running.until(lambda: "meter_turnaround_seconds{" in running.agent.counters.prometheus())
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain")
         text = answer.read().decode()
-    names = [line.split()[0] for line in text.splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    names = [line.split()[0].partition("{")[0] for line in lines]
     assert "loadscape_agent_outbox_batches" in names
+    assert any(
+        line.startswith('loadscape_agent_line_cycle_share{line="modbus-1"} ') for line in lines
+    )
+    assert any(
+        line.startswith('loadscape_agent_meter_turnaround_seconds{meter="m3"} ') for line in lines
+    )
     for name in names:
         assert f"# HELP {name} " in text
         assert f"# TYPE {name} " in text

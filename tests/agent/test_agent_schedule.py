@@ -66,13 +66,13 @@ def test_a_line_too_slow_for_its_cycle_asks_in_turn_without_a_pause_and_says_so(
     assert max(counts.values()) - min(counts.values()) <= 1
     assert line.rested_s < 0.01
     assert line.schedule.cycle_share(line.now) == pytest.approx(2.0)
-    assert line.schedule.late > 0
+    assert line.schedule.missed > 0
 
 
-def test_a_line_with_time_is_never_late() -> None:
+def test_a_line_with_time_misses_no_sample() -> None:
     line = SimulatedLine([Met() for _ in range(32)], sample_s=15)
     line.run(1800)
-    assert line.schedule.late == 0
+    assert line.schedule.missed == 0
     assert line.schedule.cycle_share(line.now) == pytest.approx(32 * 0.25 / 15)
 
 
