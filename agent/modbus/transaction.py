@@ -12,19 +12,38 @@ its register count.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from agent.modbus.request import (
+    MAX_REGISTERS,
+    READ_HOLDING,
+    READ_INPUT,
+    REQUEST_LENGTH,
+    ReadRequest,
+    is_question,
+    question_of,
+)
 from ext.checksum import crc16_modbus
 from ext.frame import search
 
-READ_HOLDING: Final = 3
-READ_INPUT: Final = 4
-MAX_REGISTERS: Final = 125
-"""The most that one request may ask (Modbus application protocol 1.1b3, 6.3)."""
+__all__ = [
+    "EXCEPTIONS",
+    "GATEWAY",
+    "LATE_WINDOW_S",
+    "MAX_REGISTERS",
+    "READ_HOLDING",
+    "READ_INPUT",
+    "Answered",
+    "Heard",
+    "ReadRequest",
+    "Reason",
+    "Refused",
+    "UnitTransactions",
+    "Verdict",
+]
 
 EXCEPTIONS: Final = {
     1: "illegal function",
@@ -44,38 +63,16 @@ LATE_WINDOW_S: Final = 0.6
 _EXCEPTION_LENGTH: Final = 5
 _MOST_BUFFERED: Final = 2048
 
-Reason = Literal["bad_crc", "other_unit", "other_function", "other_count", "echo", "late", "noise"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """Asks `unit` for `count` registers from wire address `address` on; function 3 or 4."""
-
-    unit: int
-    function: int
-    address: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.unit <= 247:
-            raise ValueError(f"unit {self.unit}: expected 1..247")
-        if self.function not in (READ_HOLDING, READ_INPUT):
-            raise ValueError(f"function {self.function}: expected 3 or 4")
-        if not 1 <= self.count <= MAX_REGISTERS or not 0 <= self.address <= 65536 - self.count:
-            raise ValueError(
-                f"{self.count} registers from {self.address}: expected 1..125 within 0..65535"
-            )
-
-    @property
-    def frame(self) -> bytes:
-        """The request as sent, 8 bytes."""
-        body = struct.pack(">BBHH", self.unit, self.function, self.address, self.count)
-        return body + crc16_modbus(body).to_bytes(2, "little")
-
-    @property
-    def answer_length(self) -> int:
-        """Bytes of the whole answer."""
-        return 5 + 2 * self.count
+Reason = Literal[
+    "bad_crc",
+    "other_unit",
+    "other_function",
+    "other_count",
+    "other_master",
+    "echo",
+    "late",
+    "noise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +96,12 @@ Heard = Callable[[str, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class _Debt:
-    """An answer that is outstanding."""
+    """An answer that is outstanding; `foreign` if another master asked for it."""
 
     request: ReadRequest
     asked_at_s: float
     late_from_s: float
+    foreign: bool = False
 
 
 class UnitTransactions:
@@ -140,31 +138,34 @@ class UnitTransactions:
     def clear_at_s(self, request: ReadRequest) -> float:
         """Until when the line must be listened to before `request` may go; -inf if it may now."""
         return max(
-            (d.late_from_s + self.late_window_s for d in self._owed if d.request != request),
+            (
+                debt.late_from_s + self.late_window_s
+                for debt in self._owed
+                if debt.foreign or debt.request != request
+            ),
             default=float("-inf"),
         )
 
     def owes(self, request: ReadRequest) -> bool:
         """Whether an answer to the same request is outstanding, so that it may be the next one."""
-        return any(debt.request == request for debt in self._owed)
+        return any(debt.request == request and not debt.foreign for debt in self._owed)
 
     def overhear(self, data: bytes, now_s: float) -> None:
-        """Take bytes that came while nothing was asked: late answers settle what is owed."""
+        """Take bytes that came while nothing was asked: late answers settle what is owed.
+
+        Another master's question to this unit makes it owe one answer more.
+        """
         self._buffer += data
         self._forget(now_s)
-        for debt in tuple(self._owed):
-            at, length, _ = self._search(debt.request)
-            if at < 0:
-                continue
-            self._classify(at)
-            frame = self._take(length)
-            self.rejected["late"] += 1
-            self._tell("late", frame)
-            if frame[1] & 0x80 and frame[2] in GATEWAY:
-                continue
-            oldest = next(owed for owed in self._owed if owed.request == debt.request)
-            self._owed.remove(oldest)
-            self._slowest_s = max(self._slowest_s, now_s - oldest.asked_at_s)
+        while (at := self._foreign_question_at()) >= 0:
+            rest = self._buffer[at + REQUEST_LENGTH :]
+            del self._buffer[at + REQUEST_LENGTH :]
+            question = bytes(self._buffer[at:])
+            self._settle(now_s)
+            self._classify(len(self._buffer))
+            self._owed.append(_Debt(question_of(question), now_s, now_s, foreign=True))
+            self._buffer = rest
+        self._settle(now_s)
         self._trim()
 
     def ask(self, request: ReadRequest, now_s: float, deadline_s: float) -> bytes:
@@ -186,10 +187,17 @@ class UnitTransactions:
             self.overhear(data, now_s)
             return None
         self._buffer += data
-        length = self._answer_first(request)
-        if not length:
+        at, length = self._answer(request)
+        if self._foreign_question_at(len(self._buffer) if at < 0 else at) >= 0:
+            # The unit has two questions and will answer both: neither answer can be told for ours.
+            self._owed.append(_Debt(request, self._asked_at_s, max(now_s, self._deadline_s)))
+            self._asked = None
+            self.overhear(b"", now_s)
+            return None
+        if at < 0:
             self._trim()
             return None
+        self._classify(at)
         frame = self._take(length)
         self._slowest_s = max(self._slowest_s, now_s - self._asked_at_s)
         self._asked = None
@@ -199,14 +207,13 @@ class UnitTransactions:
             replace(debt, late_from_s=still_s) if debt.request == request else debt
             for debt in self._owed
         ]
-        if not frame[1] & 0x80:
-            self._tell("answer", frame)
-            return Answered(frame[3:-2])
-        if frame[2] in GATEWAY:
+        verdict = self._verdict(frame)
+        if isinstance(verdict, Refused) and verdict.code in GATEWAY:
             # The gateway's patience is at an end; the unit's answer may still be on its way.
             self._owed.append(_Debt(request, self._asked_at_s, still_s))
-        self._tell(f"exception {frame[2]} ({EXCEPTIONS.get(frame[2], 'unknown')})", frame)
-        return Refused(frame[2])
+        if self._buffer:
+            self.overhear(b"", now_s)
+        return verdict
 
     def missing(self) -> int:
         """How many more bytes could at the earliest complete a frame that is asked for or owed."""
@@ -246,25 +253,60 @@ class UnitTransactions:
                 found = min(found, at)
         return found
 
-    def _answer_first(self, request: ReadRequest) -> int:
-        """Drop what stands before the answer, and return the answer's length; 0 if there is none.
+    def _answer(self, request: ReadRequest) -> tuple[int, int]:
+        """Where in the buffer the answer is, and its length; -1 while there is none.
 
         The request's own first 7 bytes may be a sound answer of one register,
         as 07 04 02 41 00 01 60 are: what may still become the echo is none.
         """
         sent = request.frame
+        if self._buffer.startswith(sent):
+            self._classify(len(sent))
         while True:
-            if self._buffer.startswith(sent):
-                self._classify(len(sent))
             at, length, _ = self._search(request)
-            if at < 0:
-                return 0
-            if not sent.startswith(self._buffer[at : at + len(sent)]):
-                self._classify(at)
-                return length
+            if at < 0 or not sent.startswith(self._buffer[at : at + len(sent)]):
+                return at, length
             if len(self._buffer) < at + len(sent):
-                return 0
+                return -1, 0
             self._classify(at + len(sent))
+
+    def _foreign_question_at(self, end: int | None = None) -> int:
+        """Where another master's question to this unit stands before `end`; -1 if nowhere."""
+        own = self._asked.frame if self._asked else b""
+        found = -1
+        for function in (READ_HOLDING, READ_INPUT):
+            head = bytes([self.unit, function])
+            at = self._buffer.find(head, 0, end)
+            while at >= 0:
+                frame = self._buffer[at : at + REQUEST_LENGTH]
+                if frame != own and is_question(frame):
+                    found = at if found < 0 else min(found, at)
+                    break
+                at = self._buffer.find(head, at + 1, end)
+        return found
+
+    def _settle(self, now_s: float) -> None:
+        """Let whole answers in the buffer pay what is owed."""
+        for debt in tuple(self._owed):
+            at, length, _ = self._search(debt.request)
+            if at < 0:
+                continue
+            self._classify(at)
+            frame = self._take(length)
+            self.rejected["late"] += 1
+            self._tell("late", frame)
+            if frame[1] & 0x80 and frame[2] in GATEWAY:
+                continue
+            oldest = next(owed for owed in self._owed if owed.request == debt.request)
+            self._owed.remove(oldest)
+            self._slowest_s = max(self._slowest_s, now_s - oldest.asked_at_s)
+
+    def _verdict(self, frame: bytes) -> Verdict:
+        if not frame[1] & 0x80:
+            self._tell("answer", frame)
+            return Answered(frame[3:-2])
+        self._tell(f"exception {frame[2]} ({EXCEPTIONS.get(frame[2], 'unknown')})", frame)
+        return Refused(frame[2])
 
     def _forget(self, now_s: float) -> None:
         window_s = self.late_window_s
@@ -318,6 +360,8 @@ class UnitTransactions:
         left = len(data) - at
         if left < _EXCEPTION_LENGTH or not 1 <= data[at] <= 247:
             return "noise", 1
+        if is_question(data[at : at + REQUEST_LENGTH]):
+            return "other_master", REQUEST_LENGTH
         length = _EXCEPTION_LENGTH if data[at + 1] & 0x80 else 5 + data[at + 2]
         if length <= left and crc16_modbus(data[at : at + length]) == 0:
             return self._misfit(data, at, asked), length

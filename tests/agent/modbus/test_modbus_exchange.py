@@ -100,6 +100,11 @@ class SimulatedLine:
     def discard(self) -> bytes:
         return self._drain()
 
+    def carry(self, frames: list[Sent]) -> None:
+        """Let others use the line from now on."""
+        for sent in frames:
+            self._send(sent, self.now_s)
+
     def _send(self, sent: Sent, ends_s: float) -> None:
         at_s = max(ends_s + sent.delay_s, self._busy_until_s)
         whole_s = at_s + len(sent.data) * (self.char_s + sent.gap_s)
@@ -404,9 +409,11 @@ def test_an_observer_sees_every_frame_with_its_verdict() -> None:
 
 FAULTS = (
     *("late", "late", "late", "well", "lost", "bad_crc", "half", "function", "unit", "count"),
-    *("echo", "before", "after", "torn", "2", "6", "11", "11 too early"),
+    *("echo", "before", "after", "torn", "2", "6", "11", "11 too early", "rival"),
 )
 NOISE = st.binary(min_size=1, max_size=12)
+RIVALS_ADDRESS = 12
+"""What another master asks of the same units."""
 
 
 @dataclass(frozen=True)
@@ -426,6 +433,7 @@ class Turn:
     budget_s: float
     event: str
     event_s: float
+    pause_after_s: float
 
 
 turns = st.builds(
@@ -439,8 +447,9 @@ turns = st.builds(
     noise=NOISE,
     pause_s=st.sampled_from([0.0, 0.0, 0.0, 0.1, 0.4, 2.0]),
     budget_s=st.sampled_from([math.inf, math.inf, 0.5, 1.5]),
-    event=st.sampled_from(["", "", "", "", "restart", "lost"]),
+    event=st.sampled_from(["", "", "", "", "restart", "lost", "rival"]),
     event_s=st.floats(0.0, 0.5),
+    pause_after_s=st.sampled_from([0.0, 0.004, 0.02, 1.0]),
 )
 
 
@@ -500,6 +509,11 @@ class Meters:
             case "11 too early":
                 yield Sent(refusal(request, 11), 0.04)
                 yield Sent(right, turn.lateness * longest_s, latest_s=latest_s)
+            case "rival":
+                rival = ReadRequest(request[0], 4, RIVALS_ADDRESS, turn.count).frame
+                yield Sent(rival)
+                yield Sent(answer(rival), turn.lateness * 0.5)
+                yield Sent(right, 0.04)
 
 
 @settings(max_examples=300, deadline=None)
@@ -517,6 +531,10 @@ def test_no_interleaving_of_faults_and_delays_yields_a_wrong_or_an_older_value(
             exchanges = {unit: exchange_on(line, unit) for unit in (7, 8)}
         if turn.event == "lost":
             line.lost_at_s = line.now_s + turn.event_s
+        if turn.event == "rival":
+            rival = ReadRequest(turn.unit, 4, RIVALS_ADDRESS, turn.count).frame
+            line.carry([Sent(rival), Sent(answer(rival), turn.event_s)])
+            line.now_s += turn.pause_after_s
         meters.begin(turn)
         request = ReadRequest(turn.unit, 4, turn.address, turn.count)
         exchange = exchanges[turn.unit]

@@ -234,3 +234,45 @@ def test_every_byte_that_is_heard_is_told_once_and_in_order() -> None:
         ("echo", VOLTAGE.frame),
         ("answer", answer(VOLTAGE)),
     ]
+
+
+OTHERS = ReadRequest(7, 4, 12, 2)
+"""What another master asks."""
+
+
+def test_no_answer_is_taken_once_another_master_has_asked_the_same_unit() -> None:
+    transactions = asked(VOLTAGE)
+    assert transactions.receive(OTHERS.frame + answer(OTHERS, 0x66), 0.1) is None
+    assert transactions.receive(answer(VOLTAGE), 0.2) is None
+    assert transactions.rejected == {"other_master": 1, "late": 2}
+    assert transactions.clear_at_s(ENERGY) == float("-inf")
+
+
+def test_another_masters_question_is_answered_before_ours_is_asked() -> None:
+    transactions = UnitTransactions(7)
+    transactions.overhear(OTHERS.frame, 1.0)
+    assert transactions.clear_at_s(VOLTAGE) == transactions.clear_at_s(OTHERS) == 1.6
+    transactions.overhear(answer(OTHERS), 1.1)
+    assert transactions.clear_at_s(VOLTAGE) == float("-inf")
+
+
+def test_another_masters_question_right_behind_our_answer_is_not_missed() -> None:
+    transactions = asked(VOLTAGE)
+    assert transactions.receive(answer(VOLTAGE) + OTHERS.frame, 0.1) == Answered(b"\x55" * 4)
+    assert transactions.clear_at_s(ENERGY) == 0.1 + 0.6
+
+
+def test_questions_and_answers_of_another_master_that_went_by_leave_nothing_owed() -> None:
+    transactions = UnitTransactions(7)
+    others = (OTHERS.frame + answer(OTHERS)) * 3
+    transactions.overhear(others + ENERGY.frame + answer(ENERGY), 5.0)
+    assert transactions.clear_at_s(VOLTAGE) == float("-inf")
+    assert transactions.rejected == {"other_master": 4, "late": 4}
+
+
+def test_another_masters_question_to_a_neighbour_costs_nothing() -> None:
+    transactions = asked(VOLTAGE)
+    neighbours = ReadRequest(9, 4, 12, 2)
+    line = neighbours.frame + answer(neighbours) + answer(VOLTAGE)
+    assert transactions.receive(line, 0.1) == Answered(b"\x55" * 4)
+    assert transactions.rejected == {"other_master": 1, "other_unit": 1}
