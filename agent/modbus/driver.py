@@ -20,7 +20,7 @@ from agent.line.port import Port
 from agent.modbus.exchange import AnswerRejected, UnitExchange
 from agent.modbus.identity import NoSerialRegister, read_serial
 from agent.modbus.meter_plan import MeterPlan
-from agent.modbus.planner import Field, LineCost, Read, bus_time_s
+from agent.modbus.planner import Field, LineCost, Read
 from agent.modbus.profile import COUNTERS, Profile, Ratio, ShownRegister
 from agent.modbus.transaction import EXCEPTIONS, Answered, ReadRequest, Refused
 from wire.clock import Clock
@@ -166,23 +166,6 @@ class ModbusDriver:
         return self._plan.cost
 
     @property
-    def expected_s(self) -> float:
-        """The bus time of one sample that goes well, without the serial number."""
-        return bus_time_s(self.reads, self.cost)
-
-    @property
-    def longest_s(self) -> float:
-        """A sample with the serial number in which every answer comes at its last moment.
-
-        Nothing is repeated in it, and the meter has its pause before each read.
-        """
-        requests = [self._request(read) for read in self.reads]
-        if self._serial_register is not None:
-            requests.append(self._serial_register.request(self._unit))
-        pause_s = self.cost.t35_s + self.cost.between_s
-        return sum(self.exchange.longest_s(request) + pause_s for request in requests)
-
-    @property
     def refused(self) -> tuple[str, ...]:
         """Names of the registers that the meter refuses and that are asked no more."""
         return tuple(r.name for r in self._profile.registers if r.field in self._plan.refused)
@@ -249,7 +232,7 @@ class ModbusDriver:
 
     def _fetch(self, read: Read, done: _Round) -> None:
         """Put the registers of `read` into `done`; split and remember what the meter refuses."""
-        request = self._request(read)
+        request = ReadRequest(self._unit, self._profile.function, read.address, read.count)
         attempts = self._attempts(done)
         began_s = time.monotonic()
         try:
@@ -272,9 +255,6 @@ class ModbusDriver:
             parts = self._refused(read, verdict)
         for part in parts:
             self._fetch(part, done)
-
-    def _request(self, read: Read) -> ReadRequest:
-        return ReadRequest(self._unit, self._profile.function, read.address, read.count)
 
     def _refused(self, read: Read, verdict: Refused) -> tuple[Read, ...]:
         """What to ask instead of a refused read; raises MeterRefused where nothing helps."""

@@ -69,10 +69,6 @@ class Exchange(Protocol):
         """Time of one character on the wire, s; 0 where there is none."""
         ...
 
-    def longest_s(self, request: ReadRequest) -> float:
-        """What one attempt can take at most, from its first byte on, s."""
-        ...
-
     def ask(
         self, request: ReadRequest, attempts: int, deadline_s: float = math.inf
     ) -> Answered | Refused:
@@ -140,10 +136,6 @@ class UnitExchange:
     def char_s(self) -> float:
         return self._port.char_s
 
-    def longest_s(self, request: ReadRequest) -> float:
-        characters = _REQUEST_LENGTH + 1.5 * request.answer_length
-        return characters * self._port.char_s + self._response_timeout_s + _HOLE_S
-
     def ask(
         self, request: ReadRequest, attempts: int, deadline_s: float = math.inf
     ) -> Answered | Refused:
@@ -166,13 +158,18 @@ class UnitExchange:
 
     # --- one attempt ------------------------------------------------------------------------
 
+    def _longest_s(self, request: ReadRequest) -> float:
+        """What one attempt can take at most, from its first byte on."""
+        characters = _REQUEST_LENGTH + 1.5 * request.answer_length
+        return characters * self._port.char_s + self._response_timeout_s + _HOLE_S
+
     def _once(self, request: ReadRequest) -> Verdict | None:
         char_s = self._port.char_s
         before = self.rejected.total()
         sent_utc_s = self._clock.now_utc_s()
         sent_s = self._monotonic()
         first_s = sent_s + (_REQUEST_LENGTH + _LEAST_ANSWER) * char_s + self._response_timeout_s
-        whole_s = sent_s + self.longest_s(request)
+        whole_s = sent_s + self._longest_s(request)
         frame = self.transactions.ask(request, sent_s, whole_s)
         first_time = not self.transactions.owes(request)
         if first_time:
@@ -223,7 +220,7 @@ class UnitExchange:
         now_s = self._monotonic()
         until_s = max(now_s + silence_s, self._ready_s(request))
         give_up_s = until_s + _BABBLE_S
-        while until_s + self.longest_s(request) <= deadline_s:
+        while until_s + self._longest_s(request) <= deadline_s:
             data = self._port.read(max(_AT_ONCE, self.transactions.missing()), until_s)
             now_s = self._monotonic()
             if self._port.opened_at_s != self._opened_at_s:

@@ -71,10 +71,6 @@ class TcpExchange:
     def char_s(self) -> float:
         return self._gateway.char_s
 
-    def longest_s(self, request: ReadRequest) -> float:
-        line_s = (_REQUEST_LENGTH + request.answer_length) * self.char_s + 2 * t35(self.char_s)
-        return line_s + self._response_timeout_s + _NETWORK_S
-
     def ask(
         self, request: ReadRequest, attempts: int, deadline_s: float = math.inf
     ) -> Answered | Refused:
@@ -99,13 +95,18 @@ class TcpExchange:
 
     # --- one attempt ------------------------------------------------------------------------
 
+    def _longest_s(self, request: ReadRequest) -> float:
+        """What one attempt can take at most."""
+        line_s = (_REQUEST_LENGTH + request.answer_length) * self.char_s + 2 * t35(self.char_s)
+        return line_s + self._response_timeout_s + _NETWORK_S
+
     def _await_turn(self, request: ReadRequest, deadline_s: float) -> bool:
         """Listen until the unit is rested and the gateway done with what it owes.
 
         False when an attempt could end after `deadline_s`. What is owed may
         take until then, not longer.
         """
-        latest_s = deadline_s - self.longest_s(request)
+        latest_s = deadline_s - self._longest_s(request)
         until_s = self._gateway.monotonic()
         if max(until_s, self._free_at_s) > latest_s:
             return False
@@ -120,7 +121,7 @@ class TcpExchange:
         before = self.rejected.total()
         sent_utc_s = self._clock.now_utc_s()
         sent_s = self._gateway.monotonic()
-        until_s = sent_s + self.longest_s(request)
+        until_s = sent_s + self._longest_s(request)
         transaction, data = self._gateway.send(request)
         self._show("sent", data[_HEADER_LENGTH - 1 :], "request")
         verdict = self._hear(request, transaction, until_s)
@@ -181,7 +182,7 @@ class TcpExchange:
         what = (
             f"{self._name}: expected {request.count} registers from {request.address} "
             f"(function {request.function}) through {self._gateway.path} within "
-            f"{self.longest_s(request):.1f} s, {asked}, "
+            f"{self._longest_s(request):.1f} s, {asked}, "
         )
         if isinstance(verdict, Refused):
             return MeterSilent(

@@ -43,9 +43,6 @@ class Meter:
     asked: list[tuple[ReadRequest, int]] = field(default_factory=list)
     refusals: int = 0
 
-    def longest_s(self, request: ReadRequest) -> float:
-        return 0.5 + request.count * self.char_s
-
     def ask(
         self, request: ReadRequest, attempts: int, deadline_s: float = math.inf
     ) -> Answered | Refused:

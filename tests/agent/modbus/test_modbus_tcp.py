@@ -13,6 +13,7 @@ from pymodbus.constants import ExcCodes
 
 from agent.driver import MeterRefused, MeterSilent
 from agent.line.port import PortLost
+from agent.modbus.budget import ReadBudget
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.exchange import AnswerRejected
 from agent.modbus.frame import Frame
@@ -187,6 +188,21 @@ def test_a_gateway_that_is_away_is_a_lost_port_and_reading_goes_on_when_it_is_ba
         server.start()
         assert meter.sample().import_wh == 1_001_000
         gateway.close()
+
+
+def test_the_time_that_the_schedule_gives_a_dead_unit_is_enough_to_find_it_again(
+    server: Server, gateway: TcpGateway
+) -> None:
+    meter = driver(gateway, 1)
+    budget = ReadBudget(meter, PROFILE)
+    server.code[1] = ExcCodes.GATEWAY_NO_RESPONSE
+    for _ in range(4):
+        server.delay_s[1] = 2 * ATTEMPT_S
+        with pytest.raises(MeterSilent, match=r"asked [12] times"):
+            meter.sample(deadline_s=time.monotonic() + budget.longest_s)
+    server.code.clear()
+    deadline_s = time.monotonic() + budget.longest_s
+    assert meter.sample(deadline_s=deadline_s).import_wh == 1_001_000
 
 
 @contextmanager
