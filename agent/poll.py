@@ -226,4 +226,6 @@ class LineThread(threading.Thread):
     def _now(self) -> Now:
         utc_s = self._clock.now_utc_s()
         edge = (int(utc_s // self._interval_s) + 1) * self._interval_s
-        return Now(time.monotonic(), utc_s, self._clock.real_s_until(edge) / (edge - utc_s))
+        # A fast clock may have passed the edge between the two looks at it.
+        left_s = max(0.0, self._clock.real_s_until(edge))
+        return Now(time.monotonic(), utc_s, left_s / (edge - utc_s))

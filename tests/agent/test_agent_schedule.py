@@ -288,3 +288,39 @@ def test_a_read_in_order_has_until_twice_its_longest_time() -> None:
     ask = schedule.next(Now(100.0, T0 + 1.0), lambda index: None)
     assert isinstance(ask, Ask)
     assert ask.until_s == 103.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["rest", "pass", "speed", "port", "back"]), st.floats(0.0, 2000.0)
+        ),
+        max_size=60,
+    ),
+    st.lists(st.booleans(), min_size=1, max_size=6),
+)
+def test_the_order_stays_sound_whatever_clock_and_port_do(
+    events: list[tuple[str, float]], profiles: list[bool]
+) -> None:
+    meters = [
+        Met(keeps_profile=keeps, away=forever if number == 2 else steady)
+        for number, keeps in enumerate(profiles)
+    ]
+    line = SimulatedLine(meters)
+    for event, amount in events:
+        if event == "pass":
+            line.utc_s += amount
+        elif event == "speed":
+            line.speed = max(0.5, amount / 3)
+        elif event == "port":
+            line.finished += [(line.real_s, edge) for edge in [line.schedule.port_lost()] if edge]
+            passed = line.schedule.edge_without_port(line.now)
+            line.finished += [(line.real_s, passed)] if passed else []
+        elif event == "back":
+            line.utc_s -= amount
+        line.run(min(amount, 3.0))
+    edges = [edge for _, edge in line.finished]
+    # Each edge is finished once, in order, whatever happened.
+    assert edges == sorted(set(edges))
+    assert all(edge % INTERVAL_S == 0 for edge in edges)
