@@ -220,6 +220,7 @@ class UnitExchange:
         now_s = self._monotonic()
         until_s = max(now_s + silence_s, self._ready_s(request))
         give_up_s = until_s + _BABBLE_S
+        listening = False
         while until_s + self._longest_s(request) <= deadline_s:
             data = self._port.read(max(_AT_ONCE, self.transactions.missing()), until_s)
             now_s = self._monotonic()
@@ -227,12 +228,13 @@ class UnitExchange:
                 self._opened_at_s = self._port.opened_at_s
                 give_up_s = max(give_up_s, self._ready_s(request) + _BABBLE_S)
             if data:
-                self.transactions.overhear(data, now_s)
+                self.transactions.overhear(data, now_s, just_came=listening)
                 until_s = max(now_s + silence_s, self._ready_s(request))
             elif now_s >= self._ready_s(request):
                 return True
             else:
                 until_s = self._ready_s(request)
+            listening = True
             if now_s > give_up_s:
                 raise AnswerRejected(
                     f"{self._name}: expected {silence_s * 1000:.1f} ms of silence before a "

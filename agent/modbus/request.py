@@ -45,6 +45,12 @@ class ReadRequest:
         """Bytes of the whole answer."""
         return 5 + 2 * self.count
 
+    def has_the_shape_for(self, frame: bytes) -> bool:
+        """Whether the unit's sound `frame` could answer this, be it with an exception."""
+        if frame[1] & 0x7F != self.function:
+            return False
+        return bool(frame[1] & 0x80) or frame[2] == 2 * self.count
+
 
 def is_question(frame: bytes | bytearray) -> bool:
     """Whether `frame` is a sound request for registers (functions 3 and 4), no byte more."""

@@ -150,22 +150,25 @@ class UnitTransactions:
         """Whether an answer to the same request is outstanding, so that it may be the next one."""
         return any(debt.request == request and not debt.foreign for debt in self._owed)
 
-    def overhear(self, data: bytes, now_s: float) -> None:
+    def overhear(self, data: bytes, now_s: float, *, just_came: bool = True) -> None:
         """Take bytes that came while nothing was asked: late answers settle what is owed.
 
         Another master's question to this unit makes it owe one answer more.
+        Bytes that may have waited unread (not `just_came`) say nothing of how
+        slow the unit is.
         """
         self._buffer += data
-        self._forget(now_s)
         while (at := self._foreign_question_at()) >= 0:
             rest = self._buffer[at + REQUEST_LENGTH :]
             del self._buffer[at + REQUEST_LENGTH :]
             question = bytes(self._buffer[at:])
-            self._settle(now_s)
+            self._settle(now_s if just_came else None)
             self._classify(len(self._buffer))
             self._owed.append(_Debt(question_of(question), now_s, now_s, foreign=True))
             self._buffer = rest
-        self._settle(now_s)
+        self._settle(now_s if just_came else None)
+        # Only now: what pays the oldest debt may have waited unread until its window was over.
+        self._forget(now_s)
         self._trim()
 
     def ask(self, request: ReadRequest, now_s: float, deadline_s: float) -> bytes:
@@ -285,8 +288,8 @@ class UnitTransactions:
                 at = self._buffer.find(head, at + 1, end)
         return found
 
-    def _settle(self, now_s: float) -> None:
-        """Let whole answers in the buffer pay what is owed."""
+    def _settle(self, came_s: float | None) -> None:
+        """Let whole answers in the buffer pay what is owed; they came at `came_s`, if known."""
         for debt in tuple(self._owed):
             at, length, _ = self._search(debt.request)
             if at < 0:
@@ -297,9 +300,17 @@ class UnitTransactions:
             self._tell("late", frame)
             if frame[1] & 0x80 and frame[2] in GATEWAY:
                 continue
-            oldest = next(owed for owed in self._owed if owed.request == debt.request)
-            self._owed.remove(oldest)
-            self._slowest_s = max(self._slowest_s, now_s - oldest.asked_at_s)
+            # Which of several it answers is unknown; what stays owed is what lasts longest.
+            paid = min(
+                (owed for owed in self._owed if owed.request.has_the_shape_for(frame)),
+                key=lambda owed: owed.late_from_s,
+                default=None,
+            )
+            if paid is None:
+                continue
+            self._owed.remove(paid)
+            if came_s is not None:
+                self._slowest_s = max(self._slowest_s, came_s - paid.asked_at_s)
 
     def _verdict(self, frame: bytes) -> Verdict:
         if not frame[1] & 0x80:

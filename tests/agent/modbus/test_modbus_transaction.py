@@ -276,3 +276,32 @@ def test_another_masters_question_to_a_neighbour_costs_nothing() -> None:
     line = neighbours.frame + answer(neighbours) + answer(VOLTAGE)
     assert transactions.receive(line, 0.1) == Answered(b"\x55" * 4)
     assert transactions.rejected == {"other_master": 1, "other_unit": 1}
+
+
+def test_an_answer_that_waited_unread_pays_the_debt_that_it_belongs_to() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    transactions.ask(VOLTAGE, 0.4, 0.7)
+    transactions.give_up(0.7)
+    # It came at 0.8 and is read at 1.0, when the first question's window is over.
+    transactions.overhear(answer(VOLTAGE), 1.0)
+    assert transactions.owes(VOLTAGE)
+    transactions.overhear(answer(VOLTAGE), 1.1)
+    assert not transactions.owes(VOLTAGE)
+
+
+def test_an_answer_that_waited_unread_does_not_make_the_unit_a_slow_one() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    transactions.overhear(answer(VOLTAGE), 30.0, just_came=False)
+    assert not transactions.owes(VOLTAGE)
+    assert transactions.late_window_s == 0.6
+
+
+def test_a_refusal_and_an_answer_pay_whatever_is_owed_in_any_order() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    longer = ReadRequest(7, 4, 0, 4)
+    transactions.overhear(longer.frame, 0.1)
+    transactions.overhear(sealed(bytes([7, 0x84, 6])) + answer(longer), 0.4)
+    assert transactions.rejected == {"other_master": 1, "late": 2}
