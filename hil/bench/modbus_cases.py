@@ -158,12 +158,7 @@ MORE: Final = (
     Case(
         "second master asks a neighbour", lambda: TwoMasters(bus(), _question(NEIGHBOUR, 0)), "rrr"
     ),
-    Case(
-        "second master asks this unit",
-        _rival,
-        "WWW",
-        known=False,
-    ),
+    Case("second master asks this unit", _rival, "---"),
     Case("bus low for 2 s", lambda: BusLow(bus(), 2.0), "--r"),
     Case("meter at twice the baud", bus, "---", uart=Uart(2 * BAUD)),
     Case("meter at half the baud", bus, "---", uart=Uart(BAUD // 2)),
