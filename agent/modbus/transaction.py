@@ -120,6 +120,7 @@ class UnitTransactions:
         self._shortest_window_s = late_window_s
         self._slowest_s = 0.0
         self._asked: ReadRequest | None = None
+        self._sent = b""
         self._asked_at_s = 0.0
         self._deadline_s = 0.0
         self._owed: list[_Debt] = []
@@ -181,7 +182,8 @@ class UnitTransactions:
         self._asked = request
         self._asked_at_s = now_s
         self._deadline_s = deadline_s
-        return request.frame
+        self._sent = request.frame
+        return self._sent
 
     def receive(self, data: bytes, now_s: float) -> Verdict | None:
         """Take bytes as they arrive; the verdict as soon as an acceptable frame is whole."""
@@ -191,7 +193,7 @@ class UnitTransactions:
             return None
         self._buffer += data
         at, length = self._answer(request)
-        if self._foreign_question_at(len(self._buffer) if at < 0 else at) >= 0:
+        if at != 0 and self._foreign_question_at(len(self._buffer) if at < 0 else at) >= 0:
             # The unit has two questions and will answer both: neither answer can be told for ours.
             self._owed.append(_Debt(request, self._asked_at_s, max(now_s, self._deadline_s)))
             self._asked = None
@@ -262,7 +264,7 @@ class UnitTransactions:
         The request's own first 7 bytes may be a sound answer of one register,
         as 07 04 02 41 00 01 60 are: what may still become the echo is none.
         """
-        sent = request.frame
+        sent = self._sent
         if self._buffer.startswith(sent):
             self._classify(len(sent))
         while True:
@@ -275,7 +277,7 @@ class UnitTransactions:
 
     def _foreign_question_at(self, end: int | None = None) -> int:
         """Where another master's question to this unit stands before `end`; -1 if nowhere."""
-        own = self._asked.frame if self._asked else b""
+        own = self._sent if self._asked else b""
         found = -1
         for function in (READ_HOLDING, READ_INPUT):
             head = bytes([self.unit, function])
