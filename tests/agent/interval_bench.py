@@ -52,6 +52,13 @@ class Meter:
             raise sample
         return sample if identify else without_serial(sample)
 
+    @property
+    def tells_serial(self) -> bool:
+        return True
+
+    def serial(self, deadline_s: float = math.inf) -> str | None:
+        raise NotImplementedError
+
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
         raise NotImplementedError
 

@@ -70,6 +70,13 @@ class Walker:
         serial = f"N{self.number}" if identify and self.tells else None
         return Sample(self.at_ms, wh, voltage_dv=2300, power_w=5000, serial=serial)
 
+    @property
+    def tells_serial(self) -> bool:
+        return self.tells
+
+    def serial(self, deadline_s: float = math.inf) -> str | None:
+        raise NotImplementedError
+
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
         raise NotImplementedError
 
