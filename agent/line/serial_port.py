@@ -177,8 +177,8 @@ class SerialPort:
             char_s = self.char_s
             due_s = missing * char_s + min(_MARGIN[0] * char_s, _MARGIN[1])
             time.sleep(min(due_s, left_s))
-            if self._wait(0.0):
-                data += self._take(port)
+            # None more is no loss here: if the device is gone, the next poll says so.
+            data += self._take(port, or_none=True)
         return data
 
     def discard(self) -> bytes:
@@ -211,14 +211,14 @@ class SerialPort:
         except BlockingIOError:
             return 0
 
-    def _take(self, port: serial.Serial) -> bytes:
+    def _take(self, port: serial.Serial, *, or_none: bool = False) -> bytes:
         try:
             data = os.read(port.fileno(), _AT_ONCE)
         except BlockingIOError:
             return b""
         except (serial.SerialException, OSError) as error:
             raise self._lost("to read", str(error)) from error
-        if not data:
+        if not data and not or_none:
             raise self._lost("the bytes that it announced", "none; the device is gone")
         return data
 
