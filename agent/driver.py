@@ -100,6 +100,15 @@ class SampledDriver(Driver, Protocol):
         """What is known about its counters."""
         ...
 
+    @property
+    def tells_serial(self) -> bool:
+        """Whether the meter has a serial number that can be asked."""
+        ...
+
+    def serial(self, deadline_s: float = math.inf) -> str | None:
+        """The serial number alone, None where the meter does not tell it; raises ReadError."""
+        ...
+
     def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         """Read registers and gauges now, with `identify` the serial number too.
 

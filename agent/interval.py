@@ -13,6 +13,7 @@ A sample without one of the meter's counters is not used.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from agent.counters import COUNTERS, CounterWatch, Evidence
 from agent.driver import CounterLimits, Sample, SampledDriver
@@ -91,14 +92,15 @@ class SampledMeter:
             self._heard_utc_s = float("-inf")
         self._resume(recalled, stored)
 
-    def read(self, now_utc_s: float, deadline_s: float = math.inf) -> list[MeterRows]:
+    def read(self, deadline_s: float = math.inf) -> list[MeterRows]:
         """Sample the meter; the intervals that this closes. Raises ReadError or PortLost.
 
-        The serial number is asked too with the first sample, after a failure
-        and after an edge. Begins no transaction that could end after
-        `deadline_s` (monotonic).
+        The serial number is asked too with the first sample and after a
+        failure. After an edge the sample comes first, as near to it as may
+        be; what it closes waits for `identify`. Begins no transaction that
+        could end after `deadline_s` (monotonic).
         """
-        identify = self._identify or self._crosses_edge(now_utc_s)
+        identify = self._identify
         self._identify = True
         sample = self._driver.sample(identify=identify, deadline_s=deadline_s)
         odd = self._odd(sample)
@@ -108,15 +110,38 @@ class SampledMeter:
             odd = self._odd(sample)
             if not odd:
                 self._mark(first.at_utc_ms, Quality.OUT_OF_RANGE)
+        elif self._odd_before and not odd:
+            self._mark(sample.at_utc_ms, Quality.OUT_OF_RANGE)
         self._identify = self._odd_before = False
         held, self._held = self._held, None
         rows = self._accept(held) if held is not None and not odd else []
-        if not identify and self._crosses_edge(sample.at_utc_ms / 1000):
-            # Begun before the edge, over after it: the meter has to say first who it is.
+        crosses = self._crosses_edge(sample.at_utc_ms / 1000)
+        if crosses and not identify and self._driver.tells_serial:
             self._held, self._identify = sample, True
             self.last_sample_utc_s = sample.at_utc_ms / 1000
             return rows
         return rows + self._accept(sample)
+
+    @property
+    def nameless(self) -> bool:
+        """Whether a sample from behind an edge waits for the serial number."""
+        return self._held is not None
+
+    def identify(self, deadline_s: float = math.inf) -> list[MeterRows]:
+        """Ask for the serial number alone; the intervals that the waiting sample closes.
+
+        Does nothing if none waits. Raises ReadError or PortLost; the sample
+        waits on, for the next read.
+        """
+        if self._held is None:
+            return []
+        sample = replace(self._held, serial=self._driver.serial(deadline_s))
+        if self._odd(sample):
+            # Another number: the meter is asked once more, for all that it shows.
+            self._odd_before = True
+            return self.read(deadline_s)
+        self._held, self._identify = None, False
+        return self._accept(sample)
 
     def expire(self, now_utc_s: float) -> list[MeterRows]:
         """Report missing what can no longer close because the meter was not heard for too long."""
@@ -146,6 +171,12 @@ class SampledMeter:
     def _accept(self, sample: Sample) -> list[MeterRows]:
         self.last_sample_utc_s = max(self.last_sample_utc_s, sample.at_utc_ms / 1000)
         rows = self._follow_identity(sample)
+        if self._tells and sample.serial is None and not self._driver.tells_serial:
+            # It told its number until now and tells none any more: another meter may stand there.
+            self._tells = False
+            rows += self._begin_epoch(
+                next_by_evidence(self._serial), sample, Quality.METER_EXCHANGED
+            )
         if self._form.outgrown(sample):
             rows += self._begin_epoch(next_by_evidence(self._serial), sample, Quality(0))
         registers = self._usable(sample)

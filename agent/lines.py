@@ -155,10 +155,16 @@ def _budgets(config: AgentConfig, modbus: Mapping[str, ModbusDriver]) -> dict[st
         return {}
     from agent.modbus.budget import ReadBudget
     from agent.modbus.profile import find
+    from agent.modbus.tcp import NETWORK_S
 
     folder = config.places.path.parent
+    gateways = {line.name for line in config.lines if line.protocol == "modbus-tcp"}
     return {
-        meter.id: ReadBudget(modbus[meter.id], find(meter.model, folder))
+        meter.id: ReadBudget(
+            modbus[meter.id],
+            find(meter.model, folder),
+            network_s=NETWORK_S if meter.line in gateways else 0.0,
+        )
         for meter in config.meters
         if meter.id in modbus
     }

@@ -186,23 +186,26 @@ class LineThread(threading.Thread):
                     return
                 ends = (gap.last_end_utc_s - gap.first_end_utc_s) // self._interval_s + 1
                 closed = meter.read(gap, began.utc_s)
+            elif ask.why == "name":
+                closed = meter.identify(ask.until_s)
             else:
-                closed = meter.read(began.utc_s, ask.until_s)
+                closed = meter.read(ask.until_s)
         except ReadError as error:
             self._failed(ask, meter.name, began, error)
             return
         finally:
             if self._learned is not None:
                 self._learned(meter.name)
-        self._answered(ask, meter.name, began, ends)
+        nameless = isinstance(meter, SampledMeter) and meter.nameless
+        self._answered(ask, meter.name, began, ends, nameless=nameless)
         if self.schedule.in_round:
             self._rows.extend(closed)
         elif closed:
             self._hand_over(closed)
 
-    def _answered(self, ask: Ask, name: str, began: Now, ends: int) -> None:
+    def _answered(self, ask: Ask, name: str, began: Now, ends: int, *, nameless: bool) -> None:
         ended = self._now()
-        self.schedule.answered(ask, began, ended, ends)
+        self.schedule.answered(ask, began, ended, ends, nameless=nameless)
         self.load.read(began.real_s, ended.real_s)
         self._counters.add("reads_total")
         self._faults.over(f"meter {name}")

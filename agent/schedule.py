@@ -81,6 +81,8 @@ class Schedule:
         self.edge_utc_s = int(now_utc_s // interval_s) * interval_s
         """The newest edge whose round has begun."""
         self._round: list[Turn] | None = None
+        self._nameless: list[Turn] = []
+        """Meters whose last sample waits for the serial number."""
         self._round_began_s = 0.0
         self._round_ends = _LIVE_ENDS
         self._pressed = False
@@ -135,7 +137,7 @@ class Schedule:
             self._begin_round(edge, now)
         if self._round is not None:
             return self._next_of_round(self._round, now)
-        if ask := self._before_edge(now):
+        if ask := self._before_edge(now) or self._name(now):
             return ask
         self._pressed = self._pressed and self._room_s(now) < self._enough_s(now)
         return (
@@ -149,11 +151,21 @@ class Schedule:
 
     # --- what came of it
 
-    def answered(self, ask: Ask, began: Now, ended: Now, ends: int = 0) -> None:
-        """The meter answered; `ends` interval ends of its profile, if that was asked."""
+    def answered(
+        self, ask: Ask, began: Now, ended: Now, ends: int = 0, *, nameless: bool = False
+    ) -> None:
+        """The meter answered; `ends` interval ends of its profile, if that was asked.
+
+        What a `nameless` one has told waits until it is asked for its name.
+        """
         turn = self._turns[ask.index]
         turn.answered(ask, ended.real_s - began.real_s, ends)
-        turn.asked(ask, began, self._sample_s)
+        if turn in self._nameless:
+            self._nameless.remove(turn)
+        if nameless:
+            self._nameless.append(turn)
+        if ask.why != "name":
+            turn.asked(ask, began, self._sample_s)
 
     def failed(self, ask: Ask, began: Now, ended: Now) -> int:
         """The meter did not answer; how often in a row."""
@@ -179,6 +191,7 @@ class Schedule:
         """
         for turn in self._turns:
             turn.due_utc_s = -math.inf
+        self._nameless.clear()
         broken, self._round = self._round, None
         return None if broken is None else self.edge_utc_s
 
@@ -205,15 +218,27 @@ class Schedule:
     def _next_of_round(self, waiting: list[Turn], now: Now) -> Ask | Finish:
         while waiting:
             turn = waiting[0]
-            if turn.known.keeps_profile and (ask := self._before_edge(now)):
+            # The samples of all come before the names: these need not be near the edge.
+            if turn.known.keeps_profile and (ask := self._before_edge(now) or self._name(now)):
                 return ask
             waiting.pop(0)
             if turn.in_order:
                 most = self._round_ends if turn.known.keeps_profile else 0
                 return Ask(turn.index, "after edge", self.edge_utc_s, turn.until_s(now), most)
+        # Not the samples before the next edge: on a line that is too slow no round would end.
+        if ask := self._name(now):
+            return ask
         self._round = None
         self.round_s = now.real_s - self._round_began_s
         return Finish(self.edge_utc_s)
+
+    def _name(self, now: Now) -> Ask | None:
+        """The serial number of the meter whose sample waits for it the longest."""
+        while self._nameless:
+            turn = self._nameless.pop(0)
+            if turn.in_order:
+                return Ask(turn.index, "name", self.edge_utc_s, turn.until_s(now))
+        return None
 
     def _before_edge(self, now: Now) -> Ask | None:
         """The next sample before the next edge, once there is just the time for all that miss it.

@@ -19,7 +19,7 @@ _SMOOTHING = 0.1
 _MANY_ENDS = 16
 """Slices with fewer interval ends tell little about the time that one takes."""
 
-Why = Literal["after edge", "before edge", "cycle", "probe", "recover"]
+Why = Literal["after edge", "before edge", "cycle", "name", "probe", "recover"]
 
 
 @dataclass(frozen=True, slots=True)

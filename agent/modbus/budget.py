@@ -211,7 +211,9 @@ class ReadBudget:
     _OWED_S: Final = 1.0
     """For the answer that is still owed from before, and for a busy meter's pause."""
 
-    def __init__(self, driver: Planned, profile: Profile) -> None:
+    def __init__(self, driver: Planned, profile: Profile, *, network_s: float = 0.0) -> None:
+        """`network_s` is what a gateway may add to each answer."""
+        self._network_s = network_s
         self._driver = driver
         self._profile = profile
 
@@ -232,4 +234,4 @@ class ReadBudget:
         cost = self._driver.cost
         characters = 8 + 1.5 * (5 + 2 * registers)
         waits_s = max(cost.gap_s, cost.t35_s) + self._profile.response_timeout_s + self._HOLE_S
-        return characters * cost.char_s + waits_s
+        return characters * cost.char_s + waits_s + self._network_s

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 2
 _TRY_OTHERWISE: Final = 4
 """Of so many rounds with a silent meter one asks twice and one asks for a single value first."""
+_NAMELESS_ROUNDS: Final = 3
+"""A meter that tells its values and so many times no serial number is taken to have none."""
 _ILLEGAL_FUNCTION: Final = 1
 _NOT_THESE: Final = (_ILLEGAL_FUNCTION, 2, 3)
 """Exceptions that say "not these registers" rather than "not now"."""
@@ -97,6 +99,7 @@ class ModbusDriver:
         self._told: str | None = None
         """The serial number that the meter told last."""
         self._silent_rounds = 0
+        self._nameless_rounds = 0
 
     @classmethod
     def on_port(
@@ -170,6 +173,11 @@ class ModbusDriver:
         """Names of the registers that the meter refuses and that are asked no more."""
         return tuple(r.name for r in self._profile.registers if r.field in self._plan.refused)
 
+    @property
+    def tells_serial(self) -> bool:
+        """Whether a source names its serial register, and the meter did not refuse it."""
+        return self._serial_register is not None
+
     def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         """Read registers and gauges now, with `identify` the serial number after them.
 
@@ -193,16 +201,44 @@ class ModbusDriver:
             voltage_dv=values.get("voltage_dv"),
             current_ca=values.get("current_ca"),
             power_w=values.get("power_w"),
-            serial=self._serial(deadline_s) if identify else None,
+            serial=self.serial(deadline_s) if identify else None,
             flags=reading.flags,
         )
+
+    def serial(self, deadline_s: float = math.inf) -> str | None:
+        """The serial number, None where the meter does not tell it; raises ReadError, PortLost."""
+        if self._serial_register is None:
+            return None
+        try:
+            serial = read_serial(
+                self.exchange,
+                self._unit,
+                self._serial_register,
+                self._profile.word_order,
+                deadline_s,
+            )
+        except (NoSerialRegister, MeterSilent, AnswerRejected) as error:
+            # Some meters do not answer at all where they have no such register.
+            self._nameless_rounds += 1
+            known_not_to = isinstance(error, NoSerialRegister) and self._told is None
+            if not known_not_to and self._nameless_rounds < _NAMELESS_ROUNDS:
+                raise
+            self._serial_register = None
+            log.warning("%s: %s; the serial number is not asked again", self._name, error)
+            return None
+        self._nameless_rounds = 0
+        if serial is not None and self._told not in (None, serial):
+            # Another meter may have what this one refused, and refuse what it took.
+            self._plan = self._new_plan()
+        self._told = serial or self._told
+        return serial
 
     def read_all(self) -> Shown:
         """Every register of the profile, and the serial number; raises ReadError, PortLost."""
         done = self._read(frozenset(r.field for r in self._profile.registers), math.inf)
         return Shown(
             at_utc_ms=done.middle_utc_ms(self._counters),
-            serial=self._serial(math.inf),
+            serial=self.serial(),
             registers=self._profile.shown(done.words, self._ratio),
         )
 
@@ -225,6 +261,9 @@ class ModbusDriver:
                 self._fetch(read, done)
         except MeterSilent:
             self._silent_rounds += not done.unasked
+            if self._told is not None and self._serial_register is None:
+                # Another meter may stand there when it answers again.
+                self._serial_register, self._nameless_rounds = self._profile.serial, 0
             raise
         self._silent_rounds = 0
         self._plan.end()
@@ -290,27 +329,6 @@ class ModbusDriver:
     def _short(self, read: Read) -> Read:
         """The first value of `read` alone."""
         return self._plan.reads(frozenset(read.fields[:1]))[0]
-
-    def _serial(self, deadline_s: float) -> str | None:
-        if self._serial_register is None:
-            return None
-        try:
-            serial = read_serial(
-                self.exchange,
-                self._unit,
-                self._serial_register,
-                self._profile.word_order,
-                deadline_s,
-            )
-        except NoSerialRegister as error:
-            self._serial_register = None
-            log.warning("%s: %s; not asked again", self._name, error)
-            return None
-        if serial is not None and self._told not in (None, serial):
-            # Another meter may have what this one refused, and refuse what it took.
-            self._plan = self._new_plan()
-        self._told = serial or self._told
-        return serial
 
     def _new_plan(self) -> MeterPlan:
         profile = self._profile

@@ -118,7 +118,8 @@ class UnitExchange:
         self._turnaround_s: float | None = None
         self._learned = 0
         self._span_utc_s = (0.0, 0.0)
-        self._sent_utc_s = 0.0
+        self._asked: list[tuple[float, float]] = []
+        """When the same question was put to which the next answer may belong: monotonic, UTC s."""
 
     @property
     def rejected(self) -> Counter[Reason]:
@@ -171,10 +172,7 @@ class UnitExchange:
         first_s = sent_s + (_REQUEST_LENGTH + _LEAST_ANSWER) * char_s + self._response_timeout_s
         whole_s = sent_s + self._longest_s(request)
         frame = self.transactions.ask(request, sent_s, whole_s)
-        first_time = not self.transactions.owes(request)
-        if first_time:
-            # Otherwise the answer may be one to the question before, and as old as that.
-            self._sent_utc_s = sent_utc_s
+        first_time = self._note_asked(request, sent_s, sent_utc_s)
         self._show("sent", frame, "request")
         try:
             self._port.write(frame)
@@ -184,7 +182,7 @@ class UnitExchange:
             now_s = self._monotonic()
             self.transactions.give_up(now_s)
             self._free_at_s = now_s + self._gap_s
-        self._span_utc_s = (self._sent_utc_s, self._clock.now_utc_s())
+        self._span_utc_s = (self._asked[0][1], self._clock.now_utc_s())
         if verdict is not None and first_time and self.rejected.total() == before:
             answer = request.answer_length if isinstance(verdict, Answered) else _LEAST_ANSWER
             self._learn(now_s - sent_s - (_REQUEST_LENGTH + answer) * char_s)
@@ -201,6 +199,16 @@ class UnitExchange:
                 return verdict
             deadline_s = whole_s if self.transactions.begun else first_s
             data = self._port.read(self.transactions.missing(), deadline_s)
+
+    def _note_asked(self, request: ReadRequest, sent_s: float, sent_utc_s: float) -> bool:
+        """Whether the answer, if one comes, can only be to this question.
+
+        Otherwise it may be one to the same question before, and as old as that.
+        """
+        since_s = self.transactions.owed_since_s(request)
+        self._asked = [] if since_s is None else [a for a in self._asked if a[0] >= since_s]
+        self._asked.append((sent_s, sent_utc_s))
+        return since_s is None
 
     def _learn(self, turnaround_s: float) -> None:
         """Take one clean transaction's time beyond its characters into the smoothed one."""

@@ -30,7 +30,7 @@ from agent.modbus.transaction import (
 )
 from wire.clock import Clock, SystemClock
 
-_NETWORK_S: Final = 0.5
+NETWORK_S: Final = 0.5
 """What network and gateway may add to a meter's own response timeout."""
 _MARGIN_S: Final = 0.02
 """A wait may last so much longer than asked for."""
@@ -98,7 +98,7 @@ class TcpExchange:
     def _longest_s(self, request: ReadRequest) -> float:
         """What one attempt can take at most."""
         line_s = (_REQUEST_LENGTH + request.answer_length) * self.char_s + 2 * t35(self.char_s)
-        return line_s + self._response_timeout_s + _NETWORK_S
+        return line_s + self._response_timeout_s + NETWORK_S
 
     def _await_turn(self, request: ReadRequest, deadline_s: float) -> bool:
         """Listen until the unit is rested and the gateway done with what it owes.

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
+from agent.modbus.rejection import Reason, sort_out
 from agent.modbus.request import (
     MAX_REGISTERS,
     READ_HOLDING,
@@ -26,7 +27,6 @@ from agent.modbus.request import (
     is_question,
     question_of,
 )
-from ext.checksum import crc16_modbus
 from ext.frame import search
 
 __all__ = [
@@ -63,17 +63,6 @@ LATE_WINDOW_S: Final = 0.6
 _EXCEPTION_LENGTH: Final = 5
 _MOST_BUFFERED: Final = 2048
 
-Reason = Literal[
-    "bad_crc",
-    "other_unit",
-    "other_function",
-    "other_count",
-    "other_master",
-    "echo",
-    "late",
-    "noise",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -96,12 +85,16 @@ Heard = Callable[[str, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class _Debt:
-    """An answer that is outstanding; `foreign` if another master asked for it."""
+    """An answer that is outstanding; `foreign` if another master asked for it.
+
+    It is `doubtful` if a repeat of its question was answered: then it may never come.
+    """
 
     request: ReadRequest
     asked_at_s: float
     late_from_s: float
     foreign: bool = False
+    doubtful: bool = False
 
 
 class UnitTransactions:
@@ -142,14 +135,15 @@ class UnitTransactions:
             (
                 debt.late_from_s + self.late_window_s
                 for debt in self._owed
-                if debt.foreign or debt.request != request
+                if debt.foreign or debt.doubtful or debt.request != request
             ),
             default=float("-inf"),
         )
 
-    def owes(self, request: ReadRequest) -> bool:
-        """Whether an answer to the same request is outstanding, so that it may be the next one."""
-        return any(debt.request == request and not debt.foreign for debt in self._owed)
+    def owed_since_s(self, request: ReadRequest) -> float | None:
+        """When the same request was asked whose answer may be the next one; None if none is."""
+        asked_s = (d.asked_at_s for d in self._owed if d.request == request and not d.foreign)
+        return min(asked_s, default=None)
 
     def overhear(self, data: bytes, now_s: float, *, just_came: bool = True) -> None:
         """Take bytes that came while nothing was asked: late answers settle what is owed.
@@ -206,12 +200,8 @@ class UnitTransactions:
         frame = self._take(length)
         self._slowest_s = max(self._slowest_s, now_s - self._asked_at_s)
         self._asked = None
-        # A repeated request is answered twice if the first answer was only late: one is still owed.
         still_s = max(now_s, self._deadline_s)
-        self._owed = [
-            replace(debt, late_from_s=still_s) if debt.request == request else debt
-            for debt in self._owed
-        ]
+        self._pay_oldest(_Debt(request, self._asked_at_s, still_s))
         verdict = self._verdict(frame)
         if isinstance(verdict, Refused) and verdict.code in GATEWAY:
             # The gateway's patience is at an end; the unit's answer may still be on its way.
@@ -290,6 +280,18 @@ class UnitTransactions:
                 at = self._buffer.find(head, at + 1, end)
         return found
 
+    def _pay_oldest(self, repeat: _Debt) -> None:
+        """A repeat was answered. Twice, if the answers before were only late: one is still owed.
+
+        A meter answers in order, so this was the answer to the oldest question.
+        """
+        same = [d for d in self._owed if d.request == repeat.request and not d.foreign]
+        if same:
+            paid = min(same, key=lambda debt: debt.asked_at_s)
+            left = [*(debt for debt in same if debt is not paid), repeat]
+            self._owed = [debt for debt in self._owed if debt not in same]
+            self._owed += [replace(d, late_from_s=repeat.late_from_s, doubtful=True) for d in left]
+
     def _settle(self, came_s: float | None) -> None:
         """Let whole answers in the buffer pay what is owed; they came at `came_s`, if known."""
         for debt in tuple(self._owed):
@@ -340,58 +342,12 @@ class UnitTransactions:
 
     def _classify(self, end: int) -> None:
         """Count what the first `end` bytes were, and drop them."""
-        if not end:
-            return
-        data = self._take(end)
-        asked = self._asked or (self._owed[-1].request if self._owed else None)
-        sent = asked.frame if asked else b""
-        at = noise_from = 0
-        while at < len(data):
-            reason, length = self._recognise(data, at, asked, sent)
-            if reason != "noise":
-                self._reject("noise", data[noise_from:at])
-                self._reject(reason, data[at : at + length])
-                noise_from = at + length
-            at += length
-        self._reject("noise", data[noise_from:])
-
-    def _reject(self, reason: Reason, data: bytes) -> None:
-        if data:
-            self.rejected[reason] += 1
-            self._tell(reason, data)
+        if end:
+            asked = self._asked or (self._owed[-1].request if self._owed else None)
+            for reason, data in sort_out(self._take(end), self.unit, asked):
+                self.rejected[reason] += 1
+                self._tell(reason, data)
 
     def _tell(self, verdict: str, data: bytes) -> None:
         if self._heard is not None:
             self._heard(verdict, data)
-
-    def _recognise(
-        self, data: bytes, at: int, asked: ReadRequest | None, sent: bytes
-    ) -> tuple[Reason, int]:
-        """What begins at `at`, and its length."""
-        if sent and data.startswith(sent, at):
-            return "echo", len(sent)
-        left = len(data) - at
-        if left < _EXCEPTION_LENGTH or not 1 <= data[at] <= 247:
-            return "noise", 1
-        if is_question(data[at : at + REQUEST_LENGTH]):
-            return "other_master", REQUEST_LENGTH
-        length = _EXCEPTION_LENGTH if data[at + 1] & 0x80 else 5 + data[at + 2]
-        if length <= left and crc16_modbus(data[at : at + length]) == 0:
-            return self._misfit(data, at, asked), length
-        if asked is not None and data[at] == self.unit:
-            answered = data[at + 1] == asked.function and data[at + 2] == 2 * asked.count
-            if answered or data[at + 1] == asked.function | 0x80:
-                return "bad_crc", min(length, left)
-        return "noise", 1
-
-    def _misfit(self, data: bytes, at: int, asked: ReadRequest | None) -> Reason:
-        """Why the sound frame at `at` is not the answer."""
-        if data[at] != self.unit:
-            return "other_unit"
-        if asked is None:
-            return "late"
-        if data[at + 1] & 0x7F != asked.function:
-            return "other_function"
-        if not data[at + 1] & 0x80 and data[at + 2] != 2 * asked.count:
-            return "other_count"
-        return "late"

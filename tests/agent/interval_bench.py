@@ -43,6 +43,9 @@ class Meter:
     deadlines_s: list[float] = field(default_factory=list)
     keeps_profile: bool = False
     counter_limits: CounterLimits = field(default_factory=CounterLimits)
+    named_after: list[int] = field(default_factory=list)
+    """After how many samples the serial number was asked alone."""
+    _last: Sample = field(default_factory=lambda: Sample(0))
 
     def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         self.asked.append(identify)
@@ -50,6 +53,7 @@ class Meter:
         sample = self.samples.pop(0)
         if isinstance(sample, MeterSilent):
             raise sample
+        self._last = sample
         return sample if identify else without_serial(sample)
 
     @property
@@ -57,7 +61,8 @@ class Meter:
         return True
 
     def serial(self, deadline_s: float = math.inf) -> str | None:
-        raise NotImplementedError
+        self.named_after.append(len(self.asked))
+        return self._last.serial
 
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
         raise NotImplementedError
@@ -89,13 +94,9 @@ class Bench:
     driver: Meter
     meter: SampledMeter
 
-    def read(self, now_utc_s: float | None = None) -> list[MeterRows]:
-        """Read when the driver's next sample is due."""
-        if now_utc_s is None:
-            due = self.driver.samples[0]
-            assert isinstance(due, Sample)
-            now_utc_s = due.at_utc_ms / 1000
-        return self.meter.read(now_utc_s)
+    def read(self) -> list[MeterRows]:
+        """Read once, and ask for the serial number alone where that is waited for."""
+        return self.meter.read() + self.meter.identify()
 
     def read_all(self) -> list[MeterRows]:
         groups = []

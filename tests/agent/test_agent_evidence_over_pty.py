@@ -55,7 +55,8 @@ class Site:
     def read_every(self, step_s: float, until_utc_s: float) -> list[MeterRows]:
         groups = []
         while self.clock.utc_s <= until_utc_s:
-            groups += self.meter.read(self.clock.utc_s)
+            groups += self.meter.read()
+            groups += self.meter.identify()
             self.clock.utc_s += step_s
         return groups
 

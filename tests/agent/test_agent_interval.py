@@ -86,13 +86,15 @@ def test_the_serial_number_is_asked_at_first_after_a_failure_and_after_each_edge
     meter.read()
     meter.read()
     with pytest.raises(MeterSilent):
-        meter.read(T0 + 90)
+        meter.read()
     meter.read_all()
-    assert meter.driver.asked == [True, False, False, True, False, True, False]
+    assert meter.driver.asked == [True, False, False, True, False, False, False]
+    # After the edge the sample comes first, as near to it as may be, the number after it.
+    assert meter.driver.named_after == [6]
 
 
 @pytest.mark.parametrize(("told", "edge_wh"), [("A1", 5105), ("B2", None)])
-def test_a_read_that_runs_over_an_edge_closes_nothing_before_the_serial_number_is_known(
+def test_a_sample_from_behind_an_edge_closes_nothing_before_the_serial_number_is_known(
     told: str, edge_wh: int | None
 ) -> None:
     meter = meter_of(
@@ -100,15 +102,14 @@ def test_a_read_that_runs_over_an_edge_closes_nothing_before_the_serial_number_i
         sample(T0 + S - 10, 5100, "A1"),
         sample(T0 + S + 10, 5110, told),
         sample(T0 + S + 20, 5120, told),
-        sample(T0 + S + 21, 5120, told),
     )
     meter.read()
     meter.read()
-    assert meter.read(T0 + S - 1) == []
-    assert meter.driver.asked == [True, False, False]
-    groups = meter.read()
+    assert meter.meter.read() == []
+    assert meter.meter.nameless
+    groups = meter.meter.identify()
+    assert not meter.meter.nameless
     values = rows_of(groups)[T0 + S]
-    assert meter.driver.asked[3]
     assert groups[0].epoch.serial == "A1"
     if edge_wh is None:
         assert values[-1] == Quality.NO_DATA
@@ -118,7 +119,7 @@ def test_a_read_that_runs_over_an_edge_closes_nothing_before_the_serial_number_i
 
 def test_a_deadline_reaches_the_driver() -> None:
     meter = meter_of(sample(T0 + 1, 0))
-    meter.meter.read(T0 + 1, 12.5)
+    meter.meter.read(12.5)
     assert meter.driver.deadlines_s == [12.5]
 
 

@@ -75,7 +75,7 @@ class Walker:
         return self.tells
 
     def serial(self, deadline_s: float = math.inf) -> str | None:
-        raise NotImplementedError
+        return f"N{self.number}" if self.tells else None
 
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
         raise NotImplementedError
@@ -136,12 +136,13 @@ def test_sums_telescope_and_nothing_is_negative_or_invented(
         walker.suffer(event, seconds)
         if event == "restart":
             meter = sampled(walker, kept)
-        try:
-            groups = meter.read(walker.at_ms / 1000)
-        except ReadError:
-            groups = meter.expire(walker.at_ms / 1000)
-        for group in groups:
-            kept.rows += [(end, group.epoch, tuple(values)) for end, values in group.rows]
+        for asked in (meter.read, meter.identify):
+            try:
+                groups = asked()
+            except ReadError:
+                groups = meter.expire(walker.at_ms / 1000)
+            for group in groups:
+                kept.rows += [(end, group.epoch, tuple(values)) for end, values in group.rows]
     # A restart before anything was stored begins with the interval of its own start.
     ends = [end for end, _, _ in kept.rows]
     first = min(ends, default=0)

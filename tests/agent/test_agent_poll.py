@@ -39,6 +39,10 @@ class Scripted:
     keeps_profile: bool = False
     counter_limits: CounterLimits = field(default_factory=CounterLimits)
     deadlines_s: list[float] = field(default_factory=list)
+    tells_serial: bool = False
+
+    def serial(self, deadline_s: float = math.inf) -> str | None:
+        return None
 
     def sample(self, *, identify: bool = False, deadline_s: float = math.inf) -> Sample:
         now_utc_s = self.clock.now_utc_s()

@@ -124,6 +124,17 @@ def test_a_repeated_question_that_is_answered_once_leaves_one_answer_owed() -> N
     assert transactions.clear_at_s(ENERGY) == float("-inf")
 
 
+def test_a_lost_answer_is_waited_for_once_however_often_its_question_is_repeated() -> None:
+    transactions = asked(VOLTAGE)
+    transactions.give_up(0.3)
+    transactions.ask(VOLTAGE, 0.4, 0.7)
+    assert isinstance(transactions.receive(answer(VOLTAGE), 0.5), Answered)
+    assert transactions.clear_at_s(VOLTAGE) == 0.7 + 0.6
+    assert transactions.owed_since_s(VOLTAGE) == 0.4
+    transactions.ask(VOLTAGE, 1.4, 1.7)
+    assert transactions.owed_since_s(VOLTAGE) is None
+
+
 def test_the_late_window_grows_with_the_slowest_answer() -> None:
     transactions = asked(VOLTAGE)
     transactions.receive(answer(VOLTAGE), 0.9)
@@ -185,9 +196,9 @@ def test_a_gateways_late_word_pays_no_debt_and_the_units_own_does() -> None:
     transactions = asked(VOLTAGE)
     transactions.give_up(0.3)
     transactions.overhear(sealed(bytes([7, 0x84, 11])), 0.4)
-    assert transactions.owes(VOLTAGE)
+    assert transactions.owed_since_s(VOLTAGE) is not None
     transactions.overhear(sealed(bytes([7, 0x84, 6])), 0.5)
-    assert not transactions.owes(VOLTAGE)
+    assert transactions.owed_since_s(VOLTAGE) is None
 
 
 def test_the_late_window_grows_with_an_answer_that_came_after_its_deadline() -> None:
@@ -285,16 +296,16 @@ def test_an_answer_that_waited_unread_pays_the_debt_that_it_belongs_to() -> None
     transactions.give_up(0.7)
     # It came at 0.8 and is read at 1.0, when the first question's window is over.
     transactions.overhear(answer(VOLTAGE), 1.0)
-    assert transactions.owes(VOLTAGE)
+    assert transactions.owed_since_s(VOLTAGE) is not None
     transactions.overhear(answer(VOLTAGE), 1.1)
-    assert not transactions.owes(VOLTAGE)
+    assert transactions.owed_since_s(VOLTAGE) is None
 
 
 def test_an_answer_that_waited_unread_does_not_make_the_unit_a_slow_one() -> None:
     transactions = asked(VOLTAGE)
     transactions.give_up(0.3)
     transactions.overhear(answer(VOLTAGE), 30.0, just_came=False)
-    assert not transactions.owes(VOLTAGE)
+    assert transactions.owed_since_s(VOLTAGE) is None
     assert transactions.late_window_s == 0.6
 
 

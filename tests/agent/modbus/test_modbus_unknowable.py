@@ -98,7 +98,8 @@ class Bench:
     def read_until(self, utc_s: float) -> None:
         while self.clock.utc_s <= utc_s:
             try:
-                self.groups += self.meter.read(self.clock.utc_s)
+                self.groups += self.meter.read()
+                self.groups += self.meter.identify()
             except ReadError:
                 self.groups += self.meter.expire(self.clock.utc_s)
             self.clock.utc_s += 60
