@@ -43,6 +43,7 @@ class Meter:
     deadlines_s: list[float] = field(default_factory=list)
     keeps_profile: bool = False
     counter_limits: CounterLimits = field(default_factory=CounterLimits)
+    tells: bool = True
     named_after: list[int] = field(default_factory=list)
     """After how many samples the serial number was asked alone."""
     _last: Sample = field(default_factory=lambda: Sample(0))
@@ -58,7 +59,7 @@ class Meter:
 
     @property
     def tells_serial(self) -> bool:
-        return True
+        return self.tells
 
     def serial(self, deadline_s: float = math.inf) -> str | None:
         self.named_after.append(len(self.asked))

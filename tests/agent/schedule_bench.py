@@ -28,6 +28,8 @@ class Met:
     away: Callable[[float], bool] = steady
     keeps_profile: bool = False
     missing: int | None = None
+    tells: bool = False
+    """Whether it waits for its serial number after an edge."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class SimulatedLine:
         if away:
             self.schedule.failed(ask, began, self.now)
         else:
-            self.schedule.answered(ask, began, self.now)
+            nameless = meter.tells and ask.why == "after edge"
+            self.schedule.answered(ask, began, self.now, nameless=nameless)
         self.log.append(Asked(ask, began.real_s, self.real_s, began.utc_s, not away))
 
     def _pass(self, real_s: float) -> None:

@@ -223,3 +223,19 @@ def test_what_another_kind_of_meter_left_in_the_store_is_not_gone_on_from() -> N
     assert (group.epoch.serial, group.epoch.schema_id) == ("", SAMPLED_SCHEMA.id)
     assert rows_of([group])[T0 + S][IMPORT] == 30
     assert not flags_of([group])[T0 + S] & Quality.COUNTER_RESET
+
+
+def test_a_meter_that_tells_its_serial_number_no_more_may_be_another_one() -> None:
+    meter = meter_of(
+        sample(T0 + 1, 5000),
+        sample(T0 + S, 5100),
+        sample(T0 + 2 * S, 7200, None),
+        sample(T0 + 3 * S, 7300, None),
+    )
+    groups = meter.read() + meter.read()
+    meter.driver.tells = False
+    groups += meter.read_all()
+    assert [group.epoch.serial for group in groups if group.rows] == ["A1", "A1", "A1?2"]
+    flags = flags_of(groups)
+    assert flags[T0 + 2 * S] & Quality.NO_DATA
+    assert flags[T0 + 3 * S] & Quality.METER_EXCHANGED

@@ -324,3 +324,34 @@ def test_the_order_stays_sound_whatever_clock_and_port_do(
     # Each edge is finished once, in order, whatever happened.
     assert edges == sorted(set(edges))
     assert all(edge % INTERVAL_S == 0 for edge in edges)
+
+
+def test_names_are_asked_once_all_samples_are_taken_and_before_the_edge_is_over() -> None:
+    line = SimulatedLine([Met(tells=number != 1) for number in range(4)], utc_s=T0 + 890.0)
+    line.run(30)
+    edge = T0 + INTERVAL_S
+    after = [asked for asked in line.log if asked.ask.edge_utc_s == edge]
+    names = [asked for asked in after if asked.ask.why == "name"]
+    samples = [asked for asked in after if asked.ask.why == "after edge"]
+    assert [asked.ask.index for asked in names] == [0, 2, 3]
+    assert max(asked.ended_s for asked in samples) <= min(asked.began_s for asked in names)
+    ((finished_s, _),) = line.finished
+    assert finished_s >= max(asked.ended_s for asked in names)
+
+
+def test_a_name_that_is_not_told_makes_the_meter_a_failing_one() -> None:
+    line = SimulatedLine([Met(tells=True), Met()], utc_s=T0 + 890.0)
+    while not any(asked.ask.why == "after edge" for asked in line.of(0)):
+        line.step()
+    line.meters[0].away = forever
+    while not line.finished:
+        line.step()
+    assert line.schedule.failing == [0]
+
+
+@pytest.mark.parametrize("speed", [100.0, 120.0, 300.0])
+def test_every_round_ends_on_a_line_that_takes_longer_than_an_interval(speed: float) -> None:
+    line = SimulatedLine([Met(tells=True) for _ in range(32)], speed=speed)
+    line.run(300)
+    # A round is one sample and one name of every meter.
+    assert len(line.finished) >= 300 / (2 * 32 * 0.25) - 2

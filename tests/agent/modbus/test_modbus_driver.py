@@ -197,6 +197,24 @@ def test_a_meter_that_refuses_its_serial_register_is_asked_for_it_once(tmp_path:
     assert asked[1:] == [len(driver.reads)] * 2
 
 
+def test_a_meter_that_told_its_serial_number_once_is_not_forgiven_a_refusal_at_once(
+    tmp_path: Path,
+) -> None:
+    meters = {1: ModbusMeter("eastron_sdm630", Steady())}
+    lacking = Lacking(ModbusBus(meters, CLOCK), range(0))
+    there = line(tmp_path, lacking)
+    with served(there), SerialPort(str(there.link), 19200) as port:
+        driver = ModbusDriver.on_port(port, 1, shipped("eastron_sdm630"), CLOCK)
+        assert driver.sample(identify=True).serial is not None
+        lacking.addresses = range(64512, 64514)
+        for _ in range(2):
+            with pytest.raises(MeterRefused, match="its serial number"):
+                driver.sample(identify=True)
+            assert driver.tells_serial
+        assert driver.sample(identify=True).serial is None
+        assert not driver.tells_serial
+
+
 def test_every_register_is_shown_with_its_bytes_and_what_they_mean(tmp_path: Path) -> None:
     there = line(tmp_path, bus("eastron_sdm120"))
     with served(there), SerialPort(str(there.link), 19200) as port:

@@ -315,6 +315,37 @@ def test_a_question_repeated_long_after_is_as_old_as_its_last_asking() -> None:
 # --- refusals, rest, what is learned -------------------------------------------------------------
 
 
+@pytest.mark.parametrize("period_s", [0.5, 1.0, 2.0])
+def test_one_lost_answer_leaves_no_later_instant_in_doubt(period_s: float) -> None:
+    line = SimulatedLine(scripted(silent))
+    exchange = exchange_on(line)
+    with suppress(ReadError):
+        exchange.ask(VOLTAGE, 1)
+    spans_s = []
+    for _ in range(20):
+        line.now_s += period_s
+        asked_s = line.now_s
+        assert is_right(exchange.ask(VOLTAGE, 2), VOLTAGE)
+        sent_s, came_s = exchange.span_utc_s
+        spans_s.append(came_s - sent_s)
+        # The line is listened to for the late window once, not at every read.
+        assert line.now_s - asked_s < 2 * WINDOW_S + TIMEOUT_S
+    assert max(spans_s[1:]) < 0.1
+    assert exchange.transactions.late_window_s == pytest.approx(WINDOW_S)
+
+
+def test_losing_many_answers_ages_the_next_one_by_no_more_than_what_can_still_come() -> None:
+    line = SimulatedLine(scripted(*[silent] * 30))
+    exchange = exchange_on(line)
+    for _ in range(30):
+        with suppress(ReadError):
+            exchange.ask(VOLTAGE, 1)
+        line.now_s += 0.2
+    assert is_right(exchange.ask(VOLTAGE, 1), VOLTAGE)
+    sent_s, came_s = exchange.span_utc_s
+    assert came_s - sent_s < 2.0
+
+
 def test_a_busy_unit_is_asked_again_after_a_pause() -> None:
     line = SimulatedLine(scripted(refusing(6)))
     assert is_right(exchange_on(line).ask(VOLTAGE, 2), VOLTAGE)
