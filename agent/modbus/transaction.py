@@ -6,7 +6,8 @@ at any offset, so echoes and noise cost nothing. RTU has no transaction
 number: an answer that comes after its deadline looks like the answer to the
 next request. So a unit that owes an answer is not asked anything else before
 that answer has arrived whole or the late window is over; the same question
-may be repeated at once. An answer later than the window is recognised only by
+may be repeated at once, and is waited for likewise once the repeat was
+answered. An answer later than the window is recognised only by
 its register count.
 """
 
