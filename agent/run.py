@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config import AgentConfig
 from agent.health import Counters, Faults, serve_metrics
 from agent.keyring import Keyring
-from agent.lines import Line, Shared, build_lines, line_state, meter_states, show_on_metrics
+from agent.poll.lines import Line, Shared, build_lines, line_state, meter_states, show_on_metrics
 from agent.publish import Publisher
 from agent.store.identity import replace_file
 from agent.store.writer import Writer, WriterSettings

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from agent.driver import CounterLimits, MeterSilent, ProfileRow, Sample
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.store.database import Recalled
 from agent.store.rows import MeterRows
 from wire.channels import SAMPLED_SCHEMA

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.schedule import Ask, Finish, MeterOnLine, Now, Rest, Schedule
+from agent.poll.schedule import Ask, Finish, MeterOnLine, Now, Rest, Schedule
 
 T0 = 1_767_225_600
 INTERVAL_S = 900

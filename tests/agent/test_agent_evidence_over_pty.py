@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.driver import CounterLimits
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.line.serial_port import SerialPort
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.profile import shipped

@@ -11,11 +11,11 @@ import pytest
 from gateway_bench import Server, served
 
 from agent.health import Counters, Faults
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.gateway import TcpGateway
 from agent.modbus.profile import shipped
-from agent.poll import LineThread
+from agent.poll.thread import LineThread
 from agent.store.rows import EdgeRows, MeterRows
 from wire.channels import SAMPLED_SCHEMA
 from wire.clock import SystemClock

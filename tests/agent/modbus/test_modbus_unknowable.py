@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.driver import CounterLimits, ReadError
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.line.serial_port import SerialPort
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.profile import Profile, parse, shipped

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.line_load import LineLoad
+from agent.poll.load import LineLoad
 
 
 def test_a_line_that_was_never_read_is_not_busy() -> None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 from agent.config import AgentConfig, LineConfig, MeterConfig
 from agent.drivers import build_driver, open_line
 from agent.health import Counters, Faults
-from agent.interval import SampledMeter
-from agent.poll import LineThread
+from agent.interval.sampled import SampledMeter
+from agent.poll.thread import LineThread
+from agent.poll.turn import Known
 from agent.recovery import ProfileDriver, ProfileMeter
 from agent.store.database import Recalled
 from agent.store.rows import EdgeRows, MeterRows
-from agent.turn import Known
 from wire.clock import Clock
 
 if TYPE_CHECKING:

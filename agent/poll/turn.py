@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from agent.back_off import BackOff
+from agent.poll.back_off import BackOff
 
 SPACING_S = 1.0
 """The cycle asks a meter no faster than this in real time, however fast the clock runs."""

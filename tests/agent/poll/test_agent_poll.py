@@ -13,13 +13,13 @@ from pathlib import Path
 
 from agent.driver import CounterLimits, MeterRefused, MeterSilent, ProfileRow, Sample
 from agent.health import Counters, Faults
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.line.port import PortLost
 from agent.line.serial_port import SerialPort
 from agent.modbus.driver import ModbusDriver
 from agent.modbus.profile import shipped
-from agent.poll import LineThread
-from agent.schedule import MeterOnLine
+from agent.poll.schedule import MeterOnLine
+from agent.poll.thread import LineThread
 from agent.store.rows import EdgeRows, MeterRows
 from hil.line.pty import PtyLine, served
 from hil.meters.modbus import ModbusBus, ModbusMeter

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from interval_bench import IMPORT, LIMITS, MODULUS, RAW, T0, S, meter_of, rows_of, sample
 
 from agent.driver import CounterLimits, MeterSilent, ProfileRow, ReadError, Sample
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.store.database import Recalled
 from agent.store.rows import MeterEpoch
 from wire.channels import SAMPLED_SCHEMA

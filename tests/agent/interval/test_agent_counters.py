@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.counters import CounterWatch, Evidence
 from agent.driver import CounterLimits
+from agent.interval.counters import CounterWatch, Evidence
 from wire.quality import Quality
 
 S = 900

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_bench import INTERVAL_S, T0, Asked, Met, SimulatedLine, forever, steady
 
-from agent.back_off import SHARE
-from agent.schedule import Ask, MeterOnLine, Now, Rest, Schedule
+from agent.poll.back_off import SHARE
+from agent.poll.schedule import Ask, MeterOnLine, Now, Rest, Schedule
 
 EDGE = T0 + INTERVAL_S
 

@@ -17,8 +17,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.back_off import MOST_OWED_S, RESTING_EARNS, BackOff
-from agent.turn import (
+from agent.poll.back_off import MOST_OWED_S, RESTING_EARNS, BackOff
+from agent.poll.turn import (
     SPACING_S,
     Ask,
     Known,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.counters import COUNTERS, MOST_COUNTER
 from agent.driver import Sample
+from agent.interval.counters import COUNTERS, MOST_COUNTER
 from wire.channels import SAMPLED_SCHEMA
 from wire.quality import Quality
 

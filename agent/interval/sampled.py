@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from agent.counters import COUNTERS, CounterWatch, Evidence
 from agent.driver import CounterLimits, Sample, SampledDriver
-from agent.epoch import given_serial, named, next_by_evidence
-from agent.sample_form import ALWAYS, GAUGES, SampleForm
+from agent.interval.counters import COUNTERS, CounterWatch, Evidence
+from agent.interval.epoch import given_serial, named, next_by_evidence
+from agent.interval.form import ALWAYS, GAUGES, SampleForm
 from agent.store.database import Recalled
 from agent.store.rows import MeterEpoch, MeterRows, Values, no_data
 from ext.aggregate import Aggregator, Closed

@@ -1,6 +1,6 @@
 """One thread per serial line: does what the schedule says, hands over what that closes.
 
-The schedule decides whom to ask next and until when (`agent/schedule.py`);
+The schedule decides whom to ask next and until when (`agent/poll/schedule.py`);
 here are the port, the clock and the sleep. Serial deadlines are on real time;
 what is due when is on the agent's clock, whose speed may change at any moment.
 """
@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.driver import ReadError
 from agent.health import Counters, Faults
-from agent.interval import SampledMeter
+from agent.interval.sampled import SampledMeter
 from agent.line.port import PortLost
-from agent.line_load import LineLoad
+from agent.poll.load import LineLoad
+from agent.poll.schedule import Ask, Finish, Known, MeterOnLine, Now, Rest, Schedule
 from agent.recovery import ProfileMeter
-from agent.schedule import Ask, Finish, Known, MeterOnLine, Now, Rest, Schedule
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
 

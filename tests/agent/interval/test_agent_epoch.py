@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.epoch import given_serial, named, next_by_evidence
+from agent.interval.epoch import given_serial, named, next_by_evidence
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""How the samples of a meter without a load profile become closed intervals."""

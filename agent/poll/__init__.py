@@ -1,0 +1,1 @@
+"""Whom to ask next on a line, and the thread that asks."""
