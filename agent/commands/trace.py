@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -94,8 +95,8 @@ class TracedPort:
         self._show("sent", data)
         self._port.write(data)
 
-    def read(self, at_least: int, deadline_s: float) -> bytes:
-        return self._show("heard", self._port.read(at_least, deadline_s))
+    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
+        return self._show("heard", self._port.read(at_least, deadline_s, due_s))
 
     def discard(self) -> bytes:
         return self._show("heard", self._port.discard())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 
@@ -22,12 +23,13 @@ class Port(Protocol):
         """Send all of `data`; raises PortLost."""
         ...
 
-    def read(self, at_least: int, deadline_s: float) -> bytes:
+    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
         """What has come by when `at_least` bytes could have, counted from the first; may be empty.
 
-        Sleeps until the first byte is there or the deadline is over, then until
-        the last is due (never past the deadline), rather than waking per byte.
-        So it may return fewer bytes, or more. Raises PortLost.
+        Sleeps until `due_s` without looking, then until the first byte is there
+        or the deadline is over, then until the last is due (never past the
+        deadline), rather than waking per byte. So it may return fewer bytes, or
+        more. Raises PortLost.
         """
         ...
 

@@ -56,6 +56,7 @@ class SerialPort:
         self._parity = parity
         self._stopbits = stopbits
         self._rs485 = rs485
+        self._char_s = (1 + 8 + (parity != "N") + stopbits) / baud
         self._serial: serial.Serial | None = None
         self._opened_at_s = -math.inf
         self._stable_name: str | None = None
@@ -68,8 +69,7 @@ class SerialPort:
 
     @property
     def char_s(self) -> float:
-        bits = 1 + 8 + (self._parity != "N") + self._stopbits
-        return bits / self._baud
+        return self._char_s
 
     @property
     def opened_at_s(self) -> float:
@@ -165,16 +165,22 @@ class SerialPort:
         except (serial.SerialException, termios.error, OSError) as error:
             raise self._lost("to send", str(error)) from error
 
-    def read(self, at_least: int, deadline_s: float) -> bytes:
+    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
         port = self._opened()
-        if not self._wait(max(0.0, deadline_s - time.monotonic())):
-            return b""
-        data = self._take(port)
+        now_s = time.monotonic()
+        data = b""
+        if (asleep_s := min(due_s, deadline_s) - now_s) > 0:
+            time.sleep(asleep_s)
+            data = self._take(port, or_none=True)
+        if not data:
+            if not self._wait(max(0.0, deadline_s - time.monotonic())):
+                return b""
+            data = self._take(port)
         missing = at_least - len(data)
         left_s = deadline_s - time.monotonic()
         if missing > 0 and left_s > 0:
             # One sleep until the last byte is due costs less than a wake-up per byte.
-            char_s = self.char_s
+            char_s = self._char_s
             due_s = missing * char_s + min(_MARGIN[0] * char_s, _MARGIN[1])
             time.sleep(min(due_s, left_s))
             # None more is no loss here: if the device is gone, the next poll says so.

@@ -1,8 +1,8 @@
 """Puts one unit's transactions on a port: silence, deadlines, repeats, waits for what is owed.
 
-A read costs three wake-ups: when the line was silent, when the answer begins
-and when its last byte is due. A silent unit costs its response timeout, not the
-length of an answer.
+A read costs two wake-ups: when the line was silent and when the answer's last
+byte is due; a third, when the answer begins, while the unit's turnaround is not
+known. A silent unit costs its response timeout, not the length of an answer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 from agent.driver import MeterSilent, ReadError
 from agent.line.port import Port
 from agent.modbus.frame import Frame, Observer
+from agent.modbus.neighbours import neighbours_on
 from agent.modbus.planner import t35
 from agent.modbus.transaction import (
     GATEWAY,
@@ -26,6 +27,7 @@ from agent.modbus.transaction import (
     UnitTransactions,
     Verdict,
 )
+from agent.modbus.turnaround import Turnaround
 from wire.clock import Clock, SystemClock
 
 _BUSY: Final = (5, 6)
@@ -38,8 +40,6 @@ _BABBLE_S: Final = 1.0
 """A line that is not silent for so long is not used."""
 _AT_ONCE: Final = 4
 """Bytes for which a listener to silence sleeps; t3.5 is as long as they are."""
-_SMOOTHED_OVER: Final = 8
-"""Transactions over which the learned turnaround is smoothed."""
 
 
 class AnswerRejected(ReadError):
@@ -107,6 +107,8 @@ class UnitExchange:
     ) -> None:
         self._observe = observe
         self.transactions = UnitTransactions(unit, heard=self._show_heard if observe else None)
+        self._neighbours = neighbours_on(port)
+        self._neighbours.join(self.transactions)
         self._port = port
         self._gap_s = gap_s
         self._response_timeout_s = response_timeout_s
@@ -115,8 +117,7 @@ class UnitExchange:
         self._monotonic = monotonic
         self._opened_at_s = -math.inf
         self._free_at_s = -math.inf
-        self._turnaround_s: float | None = None
-        self._learned = 0
+        self._turnaround = Turnaround()
         self._span_utc_s = (0.0, 0.0)
         self._asked: list[tuple[float, float]] = []
         """When the same question was put to which the next answer may belong: monotonic, UTC s."""
@@ -131,7 +132,7 @@ class UnitExchange:
 
     @property
     def turnaround_s(self) -> float | None:
-        return self._turnaround_s
+        return self._turnaround.known_s
 
     @property
     def char_s(self) -> float:
@@ -173,28 +174,37 @@ class UnitExchange:
         whole_s = sent_s + self._longest_s(request)
         frame = self.transactions.ask(request, sent_s, whole_s)
         first_time = self._note_asked(request, sent_s, sent_utc_s)
+        slept_s = self._turnaround.sleep_s()
+        due_s = sent_s
+        if slept_s is not None:
+            due_s += slept_s + (_REQUEST_LENGTH + request.answer_length) * char_s
         self._show("sent", frame, "request")
         try:
             self._port.write(frame)
-            verdict = self._hear(request, first_s, whole_s)
+            verdict = self._hear(request, due_s, first_s, whole_s)
         finally:
             # Also when the port is lost: the answer may still come once it is back.
             now_s = self._monotonic()
             self.transactions.give_up(now_s)
             self._free_at_s = now_s + self._gap_s
         self._span_utc_s = (self._asked[0][1], self._clock.now_utc_s())
-        if verdict is not None and first_time and self.rejected.total() == before:
+        clean = first_time and self.rejected.total() == before
+        if verdict is not None and slept_s is None and clean:
             answer = request.answer_length if isinstance(verdict, Answered) else _LEAST_ANSWER
-            self._learn(now_s - sent_s - (_REQUEST_LENGTH + answer) * char_s)
+            self._turnaround.learn(now_s - sent_s - (_REQUEST_LENGTH + answer) * char_s)
         return verdict
 
-    def _hear(self, request: ReadRequest, first_s: float, whole_s: float) -> Verdict | None:
+    def _hear(
+        self, request: ReadRequest, due_s: float, first_s: float, whole_s: float
+    ) -> Verdict | None:
         """The verdict; None if nothing began by `first_s` or nothing was whole by `whole_s`."""
         # The first sleep is for the answer, not for the shorter exception, which is rare.
-        data = self._port.read(request.answer_length, first_s)
+        data = self._port.read(request.answer_length, first_s, due_s)
         while True:
             now_s = self._monotonic()
             verdict = self.transactions.receive(data, now_s) if data else None
+            if not isinstance(verdict, Answered) or len(data) != request.answer_length:
+                self._neighbours.hear(data, now_s, request.unit)
             if verdict is not None or not data or now_s >= whole_s:
                 return verdict
             deadline_s = whole_s if self.transactions.begun else first_s
@@ -210,13 +220,6 @@ class UnitExchange:
         self._asked.append((sent_s, sent_utc_s))
         return since_s is None
 
-    def _learn(self, turnaround_s: float) -> None:
-        """Take one clean transaction's time beyond its characters into the smoothed one."""
-        seen_s = max(0.0, turnaround_s)
-        self._learned = min(self._learned + 1, _SMOOTHED_OVER)
-        known_s = seen_s if self._turnaround_s is None else self._turnaround_s
-        self._turnaround_s = known_s + (seen_s - known_s) / self._learned
-
     # --- before an attempt --------------------------------------------------------------------
 
     def _await_silence(self, request: ReadRequest, deadline_s: float) -> bool:
@@ -225,23 +228,27 @@ class UnitExchange:
         False at once when an attempt after that could end after `deadline_s`.
         """
         silence_s = t35(self._port.char_s)
+        longest_s = self._longest_s(request)
         now_s = self._monotonic()
-        until_s = max(now_s + silence_s, self._ready_s(request))
+        ready_s = self._ready_s(request)
+        until_s = max(now_s + silence_s, ready_s)
         give_up_s = until_s + _BABBLE_S
         listening = False
-        while until_s + self._longest_s(request) <= deadline_s:
+        while until_s + longest_s <= deadline_s:
             data = self._port.read(max(_AT_ONCE, self.transactions.missing()), until_s)
             now_s = self._monotonic()
-            if self._port.opened_at_s != self._opened_at_s:
+            reopened = self._port.opened_at_s != self._opened_at_s
+            if reopened:
                 self._opened_at_s = self._port.opened_at_s
                 give_up_s = max(give_up_s, self._ready_s(request) + _BABBLE_S)
             if data:
                 self.transactions.overhear(data, now_s, just_came=listening)
-                until_s = max(now_s + silence_s, self._ready_s(request))
-            elif now_s >= self._ready_s(request):
+                self._neighbours.hear(data, now_s, request.unit)
+            if data or reopened:
+                ready_s = self._ready_s(request)
+                until_s = max(now_s + silence_s, ready_s) if data else ready_s
+            if not data and now_s >= ready_s:
                 return True
-            else:
-                until_s = self._ready_s(request)
             listening = True
             if now_s > give_up_s:
                 raise AnswerRejected(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ext.checksum import crc16_modbus
@@ -23,6 +23,8 @@ class ReadRequest:
     function: int
     address: int
     count: int
+    frame: bytes = field(init=False, repr=False, compare=False)
+    """The request as sent, 8 bytes."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.unit <= 247:
@@ -33,12 +35,9 @@ class ReadRequest:
             raise ValueError(
                 f"{self.count} registers from {self.address}: expected 1..125 within 0..65535"
             )
-
-    @property
-    def frame(self) -> bytes:
-        """The request as sent, 8 bytes."""
         body = struct.pack(">BBHH", self.unit, self.function, self.address, self.count)
-        return body + crc16_modbus(body).to_bytes(2, "little")
+        # Asked for years: its bytes are made once.
+        object.__setattr__(self, "frame", body + crc16_modbus(body).to_bytes(2, "little"))
 
     @property
     def answer_length(self) -> int:

@@ -13,6 +13,7 @@ its register count.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -132,14 +133,11 @@ class UnitTransactions:
 
     def clear_at_s(self, request: ReadRequest) -> float:
         """Until when the line must be listened to before `request` may go; -inf if it may now."""
-        return max(
-            (
-                debt.late_from_s + self.late_window_s
-                for debt in self._owed
-                if debt.foreign or debt.doubtful or debt.request != request
-            ),
-            default=float("-inf"),
-        )
+        clear_s = -math.inf
+        for debt in self._owed:
+            if debt.foreign or debt.doubtful or debt.request != request:
+                clear_s = max(clear_s, debt.late_from_s + self.late_window_s)
+        return clear_s
 
     def owed_since_s(self, request: ReadRequest) -> float | None:
         """When the same request was asked whose answer may be the next one; None if none is."""
@@ -160,12 +158,16 @@ class UnitTransactions:
             question = bytes(self._buffer[at:])
             self._settle(now_s if just_came else None)
             self._classify(len(self._buffer))
-            self._owed.append(_Debt(question_of(question), now_s, now_s, foreign=True))
+            self.asked_by_another(question, now_s)
             self._buffer = rest
         self._settle(now_s if just_came else None)
         # Only now: what pays the oldest debt may have waited unread until its window was over.
         self._forget(now_s)
         self._trim()
+
+    def asked_by_another(self, question: bytes, now_s: float) -> None:
+        """Another master was heard to put the sound `question` to this unit."""
+        self._owed.append(_Debt(question_of(question), now_s, now_s, foreign=True))
 
     def ask(self, request: ReadRequest, now_s: float, deadline_s: float) -> bytes:
         """The bytes to send at `now_s`; whatever came before them is no answer to them.
@@ -325,6 +327,8 @@ class UnitTransactions:
         return Refused(frame[2])
 
     def _forget(self, now_s: float) -> None:
+        if not self._owed:
+            return
         window_s = self.late_window_s
         self._owed = [debt for debt in self._owed if now_s < debt.late_from_s + window_s]
 

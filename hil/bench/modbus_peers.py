@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,11 @@ class _Interrupted(SerialPort):
         super().write(data)
         self._sent = self.interrupt
 
-    def read(self, at_least: int, deadline_s: float) -> bytes:
+    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
         if self._sent:
             self.interrupt = self._sent = False
             raise Cancelled
-        return super().read(at_least, deadline_s)
+        return super().read(at_least, deadline_s, due_s)
 
 
 def ours(path: str, steps: Sequence[Step], gap_s: float) -> list[Outcome]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.driver import MeterSilent, ReadError
@@ -46,7 +46,7 @@ class Sent:
 Meter = Callable[[bytes, "SimulatedLine"], list[Sent]]
 
 
-@dataclass
+@dataclass(eq=False)
 class SimulatedLine:
     """A `Port` and a `Clock` whose time passes only while it is read or written."""
 
@@ -84,8 +84,9 @@ class SimulatedLine:
         for sent in self.meter(data, self):
             self._send(sent, ends_s)
 
-    def read(self, at_least: int, deadline_s: float) -> bytes:
+    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
         self._fail_if_lost()
+        self._pass_until(min(due_s, deadline_s))
         first_s = self._coming[0][0] if self._coming else math.inf
         if first_s > max(deadline_s, self.now_s):
             self._pass_until(deadline_s)
@@ -384,6 +385,27 @@ def test_the_turnaround_is_learned_from_clean_answers_only() -> None:
     assert exchange.turnaround_s == pytest.approx(0.145, abs=2 * CHAR_S)
 
 
+def test_a_known_turnaround_is_slept_through_and_a_quicker_unit_is_noticed() -> None:
+    line = SimulatedLine(lambda request, line: [Sent(answer(request), turnaround_s)])
+    exchange = exchange_on(line)
+
+    def took_s() -> float:
+        exchange.ask(VOLTAGE, 1)
+        return line.now_s - line.requests[-1][0]
+
+    turnaround_s = 0.2
+    for _ in range(12):
+        took_s()
+    turnaround_s = 0.04
+    assert took_s() == pytest.approx(0.2 + 17 * CHAR_S, abs=2 * CHAR_S), "woken by the first byte"
+    for _ in range(400):
+        took_s()
+    assert took_s() < 0.05 + 17 * CHAR_S
+    assert exchange.turnaround_s == pytest.approx(0.04, abs=0.005)
+    turnaround_s = 0.28
+    assert took_s() == pytest.approx(0.28 + 17 * CHAR_S, abs=2 * CHAR_S), "a slower one: no loss"
+
+
 def test_a_dead_unit_behind_an_echoing_adapter_costs_no_more_than_its_timeout() -> None:
     line = SimulatedLine(scripted(lambda request: [Sent(request, -8 * CHAR_S)]))
     exchange = exchange_on(line)
@@ -547,8 +569,17 @@ class Meters:
                 yield Sent(right, 0.04)
 
 
-@settings(max_examples=300, deadline=None)
+_RIVAL_THEN_NEIGHBOUR = (("rival", 0.1, 7, 4, 0.5), ("", 0.0, 8, 2, 0.5), ("", 0.0, 7, 4, math.inf))
+
+
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(turns, max_size=12))
+@example(
+    [
+        Turn(unit, 0, count, 1, ("late", "late"), 0.0, b"", pause_s, budget_s, event, 0.5, 0.0)
+        for event, pause_s, unit, count, budget_s in _RIVAL_THEN_NEIGHBOUR
+    ]
+)
 def test_no_interleaving_of_faults_and_delays_yields_a_wrong_or_an_older_value(
     steps: list[Turn],
 ) -> None:
