@@ -60,6 +60,31 @@ class ProfileRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What a meter's clock showed beside the agent's."""
+
+    at_utc_ms: int
+    """The agent's clock at the middle of the read."""
+    ahead_ms: int
+    """How far the meter's clock is ahead; negative if it is behind."""
+    flags: int = 0
+    """Bits of `Quality`: CLOCK_UNTRUSTED where the meter says so itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEvent:
+    """One entry of one of a meter's event logs."""
+
+    log: str
+    """`standard`, `fraud`, `control` or `power_quality`, or the meter class's own name."""
+    at_utc_s: int
+    """By the meter's clock."""
+    code: int
+    detail: str = ""
+    """Further columns of the entry as `name=value`, separated by spaces; often empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class CounterLimits:
     """What is known about a meter's counters, to tell a rollover from a reset, a step from a jump.
 
@@ -88,6 +113,38 @@ class Driver(Protocol):
         """Rows whose end lies in [first, last], oldest first; raises ReadError.
 
         An interval that the meter did not record is absent from the list.
+        """
+        ...
+
+
+class ProfileDriver(Driver, Protocol):
+    """A meter that keeps a load profile, a clock and event logs, and says who it is."""
+
+    @property
+    def serial(self) -> str | None:
+        """Serial number as it came with the values read last; None before the first."""
+        ...
+
+    @property
+    def event_logs(self) -> tuple[str, ...]:
+        """Names of the logs that `events` can be asked for; may be empty."""
+        ...
+
+    def read_clock(self) -> ClockReading:
+        """The meter's clock now; raises ReadError."""
+        ...
+
+    def set_clock(self) -> ClockReading:
+        """Set the meter's clock to the agent's, as its class allows; how it stood before.
+
+        Raises ReadError, MeterRefused where the class forbids it.
+        """
+        ...
+
+    def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
+        """Entries of one log at or after an instant, oldest first; raises ReadError.
+
+        Those of the very second come again: the caller knows which it has.
         """
         ...
 

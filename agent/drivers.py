@@ -68,7 +68,7 @@ class RatioRefused(ConfigError):
 
 def _key(error: Exception) -> str | None:
     """The key of [[meter]] that is to blame."""
-    from agent.dlms.profile import MeterClassError
+    from agent.dlms.meter_class import MeterClassError
     from agent.modbus.profile import ProfileError
 
     if isinstance(error, RatioRefused):
@@ -116,7 +116,7 @@ def _refuse_ratio(meter: MeterConfig, profile: Profile) -> None:
 
 def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
     from agent.dlms.driver import DlmsDriver
-    from agent.dlms.profile import load_meter_class
+    from agent.dlms.meter_class import load_meter_class
 
     assert meter.server_address is not None
     return DlmsDriver(

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
-from agent.driver import Driver, ProfileRow
+from agent.driver import ProfileDriver, ProfileRow
 from agent.store.database import Recalled
 from agent.store.rows import MeterEpoch, MeterRows, Values, no_data
 from wire.channels import PROFILE_SCHEMA
@@ -24,13 +23,6 @@ _ALL_CHANNELS = (1 << len(PROFILE_SCHEMA.channels)) - 1
 _FLAGS_BIT = 1 << (len(PROFILE_SCHEMA.channels) - 1)
 _RETRY_SHARE = 0.1
 """A row that the meter has not written yet is asked for again after this share of an interval."""
-
-
-class ProfileDriver(Driver, Protocol):
-    """A driver whose meter keeps a profile and says its serial number with every read."""
-
-    @property
-    def serial(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from agent.dlms import apdu, axdr
-from agent.dlms.apdu import Association, Attribute, GetAnswer
+from agent.dlms import axdr
+from agent.dlms.apdu.association import (
+    RELEASE_REQUEST,
+    Association,
+    association_request,
+    association_response,
+)
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.get import (
+    GetAnswer,
+    get_list_request,
+    get_next_request,
+    get_request,
+    get_response,
+    list_results,
+    value_and_rest,
+)
+from agent.dlms.apdu.refusal import result_name
 from agent.dlms.constants import Conformance, GetKind
 from agent.dlms.errors import (
     AccessRefused,
@@ -26,8 +41,9 @@ from agent.dlms.errors import (
     LinkRefused,
     NoAnswer,
 )
-from agent.dlms.hdlc import FRAME_OVERHEAD, LinkParameters
-from agent.dlms.link import Failed, Link, Message, Opened, Outcome, Send
+from agent.dlms.link.frame import FRAME_OVERHEAD, LinkParameters
+from agent.dlms.link.hdlc import Failed, Link, Message, Opened, Outcome, Send
+from agent.dlms.link.settings import LinkSettings
 from agent.line.port import Port, PortLost
 
 log = logging.getLogger(__name__)
@@ -40,27 +56,6 @@ _AWAITED_AT_ONCE: Final = 16
 """Bytes per wake-up at most: a line may be quicker than its baud rate says (a PTY, USB)."""
 _LIST_ITEM_BYTES: Final = 10
 _LIST_HEAD_BYTES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """How a meter class wants its link; sizes in bytes, times in s."""
-
-    max_info: int = 2030
-    window: int = 7
-    response_s: float = 1.0
-    """Longest time from our last byte to the first byte of the answer."""
-    tries: int = 3
-    pause_s: float = 0.2
-    """Longest silence inside an answer; USB adapters and a busy host make gaps of their own."""
-    gap_s: float = 0.01
-    """Silence between an answer and the next request."""
-    max_pdu: int = 0xFFFF
-    longest_answer: int = 1 << 20
-    lists: bool = True
-    """Whether GET with list is proposed; it saves exchanges, and some meters do it badly."""
-    release: bool = False
-    """Whether RLRQ is sent before DISC."""
 
 
 class Client:
@@ -110,11 +105,11 @@ class Client:
         if not isinstance(outcome, Opened):
             raise AnswerMalformed(f"{self._name}: SNRM led to {outcome}")
         self._opened = True
-        request = apdu.association_request(
+        request = association_request(
             self._password, self._settings.max_pdu, lists=self._settings.lists
         )
         answer = self._request(request, "AARQ")
-        self._association = self._naming(lambda: apdu.association_response(answer))
+        self._association = self._naming(lambda: association_response(answer))
 
     def close(self) -> None:
         """Release and DISC, with one try each; a meter that does not answer is not an error here.
@@ -124,7 +119,7 @@ class Client:
         """
         if self._opened and self._settings.release:
             try:
-                self._request(apdu.RELEASE_REQUEST, "RLRQ", tries=1)
+                self._request(RELEASE_REQUEST, "RLRQ", tries=1)
             except DlmsError as error:
                 log.debug("%s: release not confirmed: %s", self._name, error)
         wait_s = self._settings.response_s if self._opened else _GOODBYE_S
@@ -148,7 +143,7 @@ class Client:
     def get_data(self, attribute: Attribute, selection: bytes = b"") -> bytes:
         """The encoded value of one attribute, blocks joined; errors as `get`."""
         invoke = self._next_invoke()
-        request = apdu.get_request(invoke, attribute, selection)
+        request = get_request(invoke, attribute, selection)
         return self._collect(request, invoke, str(attribute))
 
     def get_many(self, attributes: Sequence[Attribute]) -> list[Any]:
@@ -166,11 +161,11 @@ class Client:
     ) -> tuple[Any, bytes]:
         """The value of `first` and the encoded value of `then`; in one request if that may be."""
         invoke = self._next_invoke()
-        request = apdu.get_list_request(invoke, [(first, b""), (then, selection)])
+        request = get_list_request(invoke, [(first, b""), (then, selection)])
         if not self._has_lists or len(request) > self._longest_request:
             return self.get(first), self.get_data(then, selection)
         data = self._collect(request, invoke, f"{first} and {then}")
-        (refused, value), (refused_rest, rest) = self._naming(lambda: apdu.value_and_rest(data))
+        (refused, value), (refused_rest, rest) = self._naming(lambda: value_and_rest(data))
         self._check_access(refused, str(first))
         self._check_access(refused_rest, str(then))
         return value, rest
@@ -185,9 +180,9 @@ class Client:
 
     def _get_list(self, attributes: Sequence[Attribute]) -> list[Any]:
         invoke = self._next_invoke()
-        request = apdu.get_list_request(invoke, [(attribute, b"") for attribute in attributes])
+        request = get_list_request(invoke, [(attribute, b"") for attribute in attributes])
         data = self._collect(request, invoke, f"{len(attributes)} attributes")
-        results = self._naming(lambda: apdu.list_results(data))
+        results = self._naming(lambda: list_results(data))
         if len(results) != len(attributes):
             raise AnswerMalformed(
                 f"{self._name}: asked for {len(attributes)} attributes, {len(results)} came"
@@ -204,7 +199,7 @@ class Client:
         parts = [answer.data]
         size, block = len(answer.data), answer.block
         while not answer.last:
-            answer = self._get_answer(apdu.get_next_request(invoke, block), invoke, what)
+            answer = self._get_answer(get_next_request(invoke, block), invoke, what)
             if answer.kind != GetKind.WITH_DATABLOCK or answer.block != block + 1:
                 raise AnswerMalformed(
                     f"{self._name}: {what}: expected block {block + 1}, came {answer.block}"
@@ -223,13 +218,13 @@ class Client:
 
     def _get_answer(self, request: bytes, invoke: int, what: str) -> GetAnswer:
         answer = self._request(request, f"GET {what}")
-        parsed = self._naming(lambda: apdu.get_response(answer, invoke))
+        parsed = self._naming(lambda: get_response(answer, invoke))
         self._check_access(parsed.refused, what)
         return parsed
 
     def _check_access(self, refused: int, what: str) -> None:
         if refused:
-            name = apdu.result_name(refused)
+            name = result_name(refused)
             raise AccessRefused(
                 f"{self._name}: the meter refused {what}: {name}; check that this meter is of "
                 "the class that the configuration names and that the password may read it",

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from agent.dlms.apdu import Attribute, by_range
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.selection import by_range
 from agent.dlms.client import Client
-from agent.dlms.columns import Columns, Scaling, map_columns
 from agent.dlms.errors import AnswerMalformed, LinkLost, MeterDiffers
-from agent.dlms.hdlc import client_address
-from agent.dlms.hdlc import server_address as encode_server_address
-from agent.dlms.meter_time import MeterTime
-from agent.dlms.profile import EXPONENTS, MeterClass, Quantity
+from agent.dlms.link.frame import client_address
+from agent.dlms.link.frame import server_address as encode_server_address
+from agent.dlms.load_profile.columns import Columns, Scaling, map_columns
+from agent.dlms.load_profile.meter_time import MeterTime
+from agent.dlms.meter_class import EXPONENTS, MeterClass, Quantity
 from agent.driver import ProfileRow, Sample
 from agent.line.port import Port
 from wire.clock import Clock

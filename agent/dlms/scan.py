@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from agent.dlms.apdu import Attribute
-from agent.dlms.client import Client, LinkSettings
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.client import Client
 from agent.dlms.driver import DlmsDriver
-from agent.dlms.hdlc import LinkParameters, client_address, server_address
-from agent.dlms.link import Closed, Failed, Link, Opened
-from agent.dlms.profile import FOLDER, load_meter_class
+from agent.dlms.link.frame import LinkParameters, client_address, server_address
+from agent.dlms.link.hdlc import Closed, Failed, Link, Opened
+from agent.dlms.link.settings import LinkSettings
+from agent.dlms.meter_class import FOLDER, load_meter_class
 from agent.driver import ReadError
 from agent.line.port import Port
 from wire.clock import Clock

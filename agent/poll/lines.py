@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.config import AgentConfig, LineConfig, MeterConfig
+from agent.driver import ProfileDriver
 from agent.drivers import build_driver, open_line
 from agent.health import Counters, Faults
 from agent.interval.sampled import SampledMeter
 from agent.poll.thread import LineThread
 from agent.poll.turn import Known
-from agent.recovery import ProfileDriver, ProfileMeter
+from agent.recovery import ProfileMeter
 from agent.store.database import Recalled
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock

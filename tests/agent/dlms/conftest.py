@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.dlms.driver import DlmsDriver
-from agent.dlms.profile import MeterClass, load_meter_class
+from agent.dlms.meter_class import MeterClass, load_meter_class
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.shown import Gauges, Recorded, Registers
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.dlms import axdr
 from agent.dlms.axdr import AxdrError, Bits
 from agent.dlms.constants import Tag, obis, obis_text
-from agent.dlms.rows import decode_rows
+from agent.dlms.load_profile.rows import decode_rows
 
 INTEGERS = {
     Tag.I8: (-(2**7), 2**7 - 1),

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dlms import apdu
-from agent.dlms.apdu import Attribute
-from agent.dlms.columns import Scaling
+from agent.dlms.apdu.association import association_response
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.get import get_response, list_results
+from agent.dlms.apdu.selection import by_entry
 from agent.dlms.constants import Conformance
 from agent.dlms.errors import (
     AnswerMalformed,
@@ -18,8 +19,9 @@ from agent.dlms.errors import (
     MeterDiffers,
     ServiceRefused,
 )
-from agent.dlms.meter_time import MeterTime, untrusted
-from agent.dlms.profile import FOLDER, MeterClassError, load_meter_class
+from agent.dlms.load_profile.columns import Scaling
+from agent.dlms.load_profile.meter_time import MeterTime, untrusted
+from agent.dlms.meter_class import FOLDER, MeterClassError, load_meter_class
 from wire.quality import Quality
 
 REGISTER = Attribute.parse("3/1.0.1.8.0.255/2")
@@ -29,7 +31,7 @@ def test_an_accepted_association_says_what_the_meter_can_do():
     aare = bytes.fromhex(
         "6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400001e1d04c80007"
     )
-    association = apdu.association_response(aare)
+    association = association_response(aare)
     assert association.max_pdu == 1224
     assert association.conformance & Conformance.SELECTIVE_ACCESS
     assert association.conformance & Conformance.MULTIPLE_REFERENCES
@@ -40,21 +42,21 @@ def test_a_rejected_association_says_why():
         "6129a109060760857405080101a203020101a305a103020102be10040e0800065f1f040000501f01f40007"
     )
     with pytest.raises(AssociationRefused, match="application-context-name-not-supported"):
-        apdu.association_response(aare)
+        association_response(aare)
 
 
 def test_an_exception_response_is_named():
     with pytest.raises(ServiceRefused, match=r"service-not-allowed.*service-not-supported"):
-        apdu.get_response(bytes.fromhex("d80102"), 1)
+        get_response(bytes.fromhex("d80102"), 1)
 
 
 def test_an_answer_to_another_request_is_not_taken():
     with pytest.raises(AnswerMalformed, match="to request 2"):
-        apdu.get_response(bytes.fromhex("c401c1000600001391"), 2)
+        get_response(bytes.fromhex("c401c1000600001391"), 2)
 
 
 def test_a_refused_attribute_of_a_list_keeps_its_place():
-    assert apdu.list_results(bytes.fromhex("03 0011 05 0104 00 00".replace(" ", ""))) == [
+    assert list_results(bytes.fromhex("03 0011 05 0104 00 00".replace(" ", ""))) == [
         (0, 5),
         (4, None),
         (0, None),
@@ -64,9 +66,9 @@ def test_a_refused_attribute_of_a_list_keeps_its_place():
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\xc4\x01\x41", b"\xc4\x02\x41", b"\x61"]))
 def test_any_answer_is_understood_or_a_dlms_error(data, head):
     for parse in (
-        lambda: apdu.get_response(head + data, 1),
-        lambda: apdu.association_response(head + data),
-        lambda: apdu.list_results(data),
+        lambda: get_response(head + data, 1),
+        lambda: association_response(head + data),
+        lambda: list_results(data),
     ):
         with contextlib.suppress(DlmsError):
             parse()
@@ -161,4 +163,4 @@ def test_an_error_in_a_class_file_names_file_and_key(tmp_path, old, new, message
 
 
 def test_entries_are_asked_for_by_number_and_zero_is_the_newest():
-    assert apdu.by_entry(3, 0).hex() == "0202040600000003060000000012000112" + "0000"
+    assert by_entry(3, 0).hex() == "0202040600000003060000000012000112" + "0000"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dlms.apdu import Attribute
-from agent.dlms.client import Client, LinkSettings
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.client import Client
 from agent.dlms.errors import (
     AccessRefused,
     AnswerMalformed,
@@ -19,7 +19,8 @@ from agent.dlms.errors import (
     DlmsError,
     ServiceRefused,
 )
-from agent.dlms.hdlc import client_address, server_address
+from agent.dlms.link.frame import client_address, server_address
+from agent.dlms.link.settings import LinkSettings
 from agent.line.port import PortLost
 from hil.line.responder import Answer
 from hil.meters.hdlc_server import Ear, Station

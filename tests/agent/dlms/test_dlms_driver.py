@@ -15,7 +15,7 @@ from agent.dlms.errors import (
     MeterDiffers,
     NoAnswer,
 )
-from agent.dlms.profile import load_meter_class
+from agent.dlms.meter_class import load_meter_class
 from agent.driver import MeterRefused, MeterSilent, ProfileRow, ReadError
 from hil.meters.hdlc_server import build
 from wire.quality import Quality

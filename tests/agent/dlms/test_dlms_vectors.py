@@ -15,16 +15,19 @@ from typing import Any
 
 import pytest
 
-from agent.dlms import apdu, axdr
-from agent.dlms.apdu import Attribute
+from agent.dlms import axdr
+from agent.dlms.apdu.association import association_request, association_response
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.get import get_request, get_response
+from agent.dlms.apdu.selection import by_range
 from agent.dlms.axdr import Bits
-from agent.dlms.columns import Columns, Scaling
 from agent.dlms.errors import AssociationRefused
-from agent.dlms.hdlc import FrameCutter, LinkParameters, agree_parameters, client_address
-from agent.dlms.link import Closed, Link, Message, Opened, Send
-from agent.dlms.meter_time import MeterTime
-from agent.dlms.profile import load_meter_class
-from agent.dlms.rows import decode_rows
+from agent.dlms.link.frame import FrameCutter, LinkParameters, agree_parameters, client_address
+from agent.dlms.link.hdlc import Closed, Link, Message, Opened, Send
+from agent.dlms.load_profile.columns import Columns, Scaling
+from agent.dlms.load_profile.meter_time import MeterTime
+from agent.dlms.load_profile.rows import decode_rows
+from agent.dlms.meter_class import load_meter_class
 
 FOLDER = os.environ.get("LOADSCAPE_VECTORS")
 
@@ -94,7 +97,7 @@ def test_the_sizes_of_a_real_ua_are_understood():
 def test_get_responses_give_the_published_values(name):
     case = CASES[name]
     expect = case["expect"]
-    answer = apdu.get_response(bytes.fromhex(case["input"]["apdu"]), expect["invoke"])
+    answer = get_response(bytes.fromhex(case["input"]["apdu"]), expect["invoke"])
     assert answer.refused == expect.get("error", 0)
     if "value" in expect:
         assert axdr.decode_whole(answer.data) == plain(expect["value"])
@@ -127,8 +130,8 @@ def test_null_clocks_of_a_real_profile_become_hourly_stamps():
 def test_a_range_is_asked_for_as_a_published_request_does():
     case = CASES["get-request-range-15min"]
     expect = case["expect"]
-    selection = apdu.by_range(bytes.fromhex(expect["from_"]), bytes.fromhex(expect["to"]))
-    request = apdu.get_request(1, Attribute.parse("7/1.0.99.1.0.255/2"), selection)
+    selection = by_range(bytes.fromhex(expect["from_"]), bytes.fromhex(expect["to"]))
+    request = get_request(1, Attribute.parse("7/1.0.99.1.0.255/2"), selection)
     published = bytes.fromhex(case["input"]["apdu"])
     # The published request has high priority and invoke id 0; the rest is the same.
     assert request[:2] + request[3:] == published[:2] + published[3:]
@@ -136,7 +139,7 @@ def test_a_range_is_asked_for_as_a_published_request_does():
 
 def test_the_published_lls_association_is_what_is_sent():
     published = bytes.fromhex(CASES["aarq-lls"]["input"]["apdu"])
-    ours = apdu.association_request(b"12345678", 1200)
+    ours = association_request(b"12345678", 1200)
     assert ours[:-5] == published[:-5]
     assert ours[-2:] == published[-2:]
 
@@ -144,7 +147,7 @@ def test_the_published_lls_association_is_what_is_sent():
 @pytest.mark.parametrize("name", named("aare-"))
 def test_refusals_of_an_association_are_refusals(name):
     with pytest.raises(AssociationRefused):
-        apdu.association_response(bytes.fromhex(CASES[name]["input"]["apdu"]))
+        association_response(bytes.fromhex(CASES[name]["input"]["apdu"]))
 
 
 @pytest.mark.parametrize("name", ["session-gurux-c-lls", "session-gurux-java-lls-range"])
@@ -182,7 +185,7 @@ def rows_of(messages: list[bytes]) -> list[tuple[bytes, int]]:
     for message in messages:
         if message[:1] != b"\xc4":
             continue
-        answer = apdu.get_response(message, message[2] & 0x0F)
+        answer = get_response(message, message[2] & 0x0F)
         if answer.kind == 2:
             blocks += answer.data
         elif answer.data[:1] == b"\x01" and b"\x09\x0c" in answer.data:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.dlms.hdlc import (
+from agent.dlms.link.frame import (
     DISC,
     DM,
     FRMR,
@@ -20,7 +20,7 @@ from agent.dlms.hdlc import (
     frame,
     server_address,
 )
-from agent.dlms.link import TABLE, Closed, Failed, Heard, Link, Message, Opened, Send, State
+from agent.dlms.link.hdlc import TABLE, Closed, Failed, Heard, Link, Message, Opened, Send, State
 
 CLIENT = client_address(16)
 SERVER = server_address("1/17")

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.dlms.apdu import Attribute
+from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.axdr import AxdrError
 from agent.dlms.constants import UNITS, obis_text
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
-from agent.dlms.meter_time import MeterTime, untrusted
-from agent.dlms.profile import EXPONENTS, LoadProfile
-from agent.dlms.rows import decode_rows
+from agent.dlms.load_profile.meter_time import MeterTime, untrusted
+from agent.dlms.load_profile.rows import decode_rows
+from agent.dlms.meter_class import EXPONENTS, LoadProfile
 from agent.driver import ProfileRow
 from wire.quality import Quality
 

@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from agent.dlms.apdu import Attribute
-from agent.dlms.client import LinkSettings
+from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.constants import ClassId, obis
-from agent.dlms.hdlc import client_address
+from agent.dlms.link.frame import client_address
+from agent.dlms.link.settings import LinkSettings
 from wire.quality import Quality
 
 FOLDER: Final = Path(__file__).parent / "profiles"

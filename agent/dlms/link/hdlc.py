@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from agent.dlms.hdlc import (
+from agent.dlms.link.frame import (
     DISC,
     DM,
     FRMR,

@@ -1,0 +1,38 @@
+"""Which attribute of which object is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.dlms.constants import obis, obis_text
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of one object."""
+
+    class_id: int
+    name: bytes
+    index: int
+
+    @classmethod
+    def parse(cls, text: str) -> Attribute:
+        """From `class/name/attribute`, such as `3/1.0.1.8.0.255/2`; raises ValueError."""
+        parts = text.split("/")
+        if len(parts) != 3 or not parts[0].isdecimal() or not parts[2].isdecimal():
+            raise ValueError(
+                f"expected class/logical name/attribute such as 3/1.0.1.8.0.255/2, found {text!r}"
+            )
+        return cls(int(parts[0]), obis(parts[1]), int(parts[2]))
+
+    def __str__(self) -> str:
+        return f"{self.class_id}/{obis_text(self.name)}/{self.index}"
+
+    @property
+    def scaler_unit(self) -> Attribute:
+        """Attribute 3 of the same register: its scaler and unit."""
+        return Attribute(self.class_id, self.name, 3)
+
+    def descriptor(self) -> bytes:
+        """The nine bytes that name the attribute in a request."""
+        return self.class_id.to_bytes(2, "big") + self.name + bytes([self.index])

@@ -1,0 +1,1 @@
+"""A meter's load profile: from the rows of its buffer to intervals."""
