@@ -20,9 +20,11 @@ from agent.dlms.client import Client
 from agent.dlms.errors import AnswerMalformed, LinkLost, MeterDiffers
 from agent.dlms.link.frame import client_address
 from agent.dlms.link.frame import server_address as encode_server_address
+from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.load_profile.columns import Columns, Scaling, map_columns
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.meter_class import EXPONENTS, MeterClass, Quantity
+from agent.dlms.security.settings import Security
 from agent.driver import ProfileRow, Sample
 from agent.line.port import Port
 from wire.clock import Clock
@@ -56,7 +58,9 @@ class DlmsDriver:
         self._name = f"DLMS meter {server_address} ({profile.name})"
         self._server = encode_server_address(server_address, profile.address_bytes)
         self._client_address = client_address(profile.client_sap)
-        self._password = password if profile.needs_password else None
+        self._security = (
+            Security(mechanism="lls", password=password) if profile.needs_password else Security()
+        )
         self._time = MeterTime(
             profile.utc_offset_min, inverted_deviation=profile.inverted_deviation
         )
@@ -113,13 +117,21 @@ class DlmsDriver:
             return read(self._client)
 
     def _new_client(self) -> Client:
-        return Client(
+        link = self._class.link
+        carrier = HdlcCarrier(
             self._port,
-            self._class.link,
+            link,
             client_address=self._client_address,
             server_address=self._server,
-            password=self._password,
             name=self._name,
+        )
+        return Client(
+            carrier,
+            self._security,
+            name=self._name,
+            max_pdu=link.max_pdu,
+            lists=link.lists,
+            release=link.release,
         )
 
     def _is_same_meter(self, value: Any) -> bool:

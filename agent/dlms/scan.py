@@ -16,8 +16,10 @@ from agent.dlms.client import Client
 from agent.dlms.driver import DlmsDriver
 from agent.dlms.link.frame import LinkParameters, client_address, server_address
 from agent.dlms.link.hdlc import Closed, Failed, Link, Opened
+from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.link.settings import LinkSettings
 from agent.dlms.meter_class import FOLDER, load_meter_class
+from agent.dlms.security.settings import Security
 from agent.driver import ReadError
 from agent.line.port import Port
 from wire.clock import Clock
@@ -89,14 +91,15 @@ def _turn(port: Port, link: Link, data: bytes, response_s: float) -> bool:
 
 def _public_serial(port: Port, address: str) -> str | None:
     settings = LinkSettings(tries=1)
-    client = Client(
+    name = f"DLMS meter {address}"
+    carrier = HdlcCarrier(
         port,
         settings,
         client_address=client_address(_PUBLIC_SAP),
         server_address=server_address(address),
-        password=None,
-        name=f"DLMS meter {address}",
+        name=name,
     )
+    client = Client(carrier, Security(), name=name)
     try:
         with client:
             value = client.get(_SERIAL)

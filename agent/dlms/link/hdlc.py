@@ -149,6 +149,13 @@ class Link:
         self.state = State.ASKING
         return self._send_part()
 
+    def more(self) -> bytes:
+        """RR, which lets the meter send a further message; raises RuntimeError as `ask`."""
+        if self.state is not State.READY:
+            raise RuntimeError(f"more needs a link that is ready, this one has {self.state.value}")
+        self.state = State.RECEIVING
+        return self._poll()
+
     def close(self) -> bytes:
         """DISC; right in every state."""
         self.state = State.CLOSING

@@ -20,7 +20,9 @@ from agent.dlms.errors import (
     ServiceRefused,
 )
 from agent.dlms.link.frame import client_address, server_address
+from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.link.settings import LinkSettings
+from agent.dlms.security.settings import Security
 from agent.line.port import PortLost
 from hil.line.responder import Answer
 from hil.meters.hdlc_server import Ear, Station
@@ -66,13 +68,14 @@ class Scripted:
 
 def a_client(port: Scripted, **changes: object) -> Client:
     settings = LinkSettings(gap_s=0.0, response_s=0.01, **changes)
+    carrier = HdlcCarrier(
+        port, settings, client_address=CLIENT, server_address=METER, name="a meter"
+    )
     return Client(
-        port,
-        settings,
-        client_address=CLIENT,
-        server_address=METER,
-        password=b"secret",
+        carrier,
+        Security(mechanism="lls", password=b"secret"),
         name="a meter",
+        release=settings.release,
     )
 
 
