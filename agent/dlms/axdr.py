@@ -2,8 +2,8 @@
 
 The decoder gives Python values: null None, array list, structure tuple, all
 integers and enumerations int, octet strings and dates bytes, visible and UTF-8
-strings str, bit strings `Bits`. It never allocates more than the input is
-long, and refuses nesting deeper than 16. Source: IEC 61334-6, IEC 62056-5-3.
+strings str, bit strings `Bits`. It makes no more objects than a few for each
+byte of input, and refuses nesting deeper than 16. Source: IEC 61334-6, IEC 62056-5-3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any, Final
 from agent.dlms.constants import Tag
 
 DEEPEST: Final = 16
+_DEEPEST_SHAPE: Final = 4
+"""Levels in the type description of a compact array: every level makes an object for each byte
+of contents, so sixteen of them would turn a kilobyte from the line into most of a megabyte."""
 
 
 class AxdrError(ValueError):
@@ -187,8 +190,11 @@ _Shape = tuple[int, Any]
 
 
 def _shape(data: bytes, at: int, depth: int) -> tuple[_Shape, int]:
-    if at >= len(data) or depth >= DEEPEST:
-        raise AxdrError(f"expected a type description at byte {at}, found none or one too deep")
+    if at >= len(data) or depth > _DEEPEST_SHAPE:
+        raise AxdrError(
+            f"expected a type description of at most {_DEEPEST_SHAPE} levels at byte {at}, "
+            f"found {'a deeper one' if at < len(data) else 'the end of the data'}"
+        )
     tag = data[at]
     if tag == Tag.ARRAY:
         raw, at = _cut(data, at + 1, 2, tag)
@@ -235,7 +241,7 @@ def _shaped(shape: _Shape, data: bytes, at: int, depth: int) -> tuple[Any, int]:
 def _compact_array(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
     if depth >= DEEPEST:
         raise AxdrError(f"values are nested deeper than {DEEPEST} at byte {at}")
-    shape, at = _shape(data, at, depth)
+    shape, at = _shape(data, at, 0)
     size, at = read_length(data, at)
     contents, end = _cut(data, at, size, Tag.COMPACT_ARRAY)
     items = []
