@@ -48,3 +48,7 @@ class AnswerTooLarge(DlmsError):
 
 class MeterDiffers(DlmsError):
     """The meter is not as its class says: another unit, a missing column, another type."""
+
+
+class CounterBehind(DlmsError, MeterRefused):
+    """The meter has seen a higher invocation counter than the client's."""

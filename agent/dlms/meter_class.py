@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.constants import ClassId, obis
@@ -60,6 +60,16 @@ class LoadProfile:
     widen_rows: int
     whole_hours: bool
     null_is_previous: bool
+    access: Literal["range", "entry", "range, else entry"] = "range, else entry"
+    """How rows are selected; by entry where the range is refused or its answer is wrong."""
+    energies: Literal["counters", "deltas"] = "counters"
+    """Whether an energy column holds the counter at the row's stamp or the interval's energy."""
+    side: Literal["primary", "secondary"] = "primary"
+    """Secondary: registers and profile lack the transformers' ratios, which the agent applies."""
+    period_s: int | None = None
+    """Capture period of a profile whose attribute 4 says 0 (captured by an action)."""
+    wide_status: tuple[tuple[int, int], ...] = ()
+    """(bit number from 8, quality flags) of a status of more than one byte."""
 
     @property
     def capture_objects(self) -> Attribute:
@@ -68,6 +78,36 @@ class LoadProfile:
     @property
     def capture_period(self) -> Attribute:
         return Attribute(ClassId.PROFILE_GENERIC, self.buffer.name, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSetting:
+    """Whether and how the agent may set the meter's clock."""
+
+    how: Literal["never", "set", "shift"] = "never"
+    """SET of attribute 2, or ACTION shift_time (IEC 62056-6-2, class 8, method 6)."""
+    least_s: int = 3
+    """A clock that is off by less is left alone: a read is no more exact than a second or two."""
+    most_s: int = 300
+    """A clock that is off by more is a matter for a person."""
+    edge_s: int = 15
+    """The clock is not set so close to an interval's edge, before or after."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """One event log, a profile whose rows are entries."""
+
+    buffer: Attribute
+    clock: Attribute = Attribute(ClassId.CLOCK, obis("0.0.1.0.0.255"), 2)  # noqa: RUF009
+    code: Attribute | None = None
+    """Column of the event code; None: the one named 0.0.96.11.x.255."""
+    columns: Mapping[str, Attribute] = field(default_factory=dict)
+    """Further columns and what they are called in an event's detail."""
+
+    @property
+    def capture_objects(self) -> Attribute:
+        return Attribute(ClassId.PROFILE_GENERIC, self.buffer.name, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +125,10 @@ class MeterClass:
     serial: Attribute
     quantities: Mapping[str, Quantity]
     profile: LoadProfile
+    clock_setting: ClockSetting = ClockSetting()
+    logs: Mapping[str, EventLog] = field(default_factory=dict)
+    counter_object: Attribute | None = None
+    """Where the public client reads the invocation counter that the meter has seen last."""
 
 
 @lru_cache(maxsize=32)
