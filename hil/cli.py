@@ -63,11 +63,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="which faults come and when (default 1); the same seed, the same faults",
     )
 
+    _add_fuzz_options(soak)
+
     meters = commands.add_parser("meters", help="host simulated meters on serial lines")
     meters.add_argument("--plan", type=Path, required=True, help="what to host (JSON)")
 
     options = parser.parse_args(arguments)
     return _run(options)
+
+
+def _add_fuzz_options(soak: argparse.ArgumentParser) -> None:
+    kinds = soak.add_subparsers(dest="kind", metavar="fuzz")
+    fuzz = kinds.add_parser(
+        "fuzz",
+        help="give the decoders damaged input instead, guided by coverage",
+        description="Fuzzes the decoders of what meters send, one after the other, with atheris. "
+        "Interesting inputs are kept in build/fuzz/corpus, inputs that a decoder does not take "
+        "properly in build/fuzz/crashes.",
+        epilog="Exit codes: 0 nothing is found, 1 something is, 2 unusable options or no atheris "
+        "for this machine.",
+    )
+    fuzz.add_argument("decoder", nargs="*", help="which decoders; none means all")
+    fuzz.add_argument(
+        "--minutes", type=float, default=1.0, help="minutes for each decoder (default 1)"
+    )
+    fuzz.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    fuzz.add_argument(
+        "--input", type=Path, metavar="FILE", help="only run one decoder on this file, with trace"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -79,6 +102,12 @@ def _run(options: argparse.Namespace) -> int:
         from hil.bench.run import run_bench
 
         return run_bench(options.part, options.json)
+    if options.command == "soak" and options.kind == "fuzz":
+        from hil.fuzz.run import run_fuzz
+
+        return run_fuzz(
+            options.decoder, options.minutes, as_json=options.json, replayed=options.input
+        )
     if options.command == "soak":
         from hil.soak import run_soak
 
