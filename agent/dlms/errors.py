@@ -26,16 +26,52 @@ class AssociationRefused(DlmsError, MeterRefused):
 
 
 class AccessRefused(DlmsError, MeterRefused):
-    """The meter answered a GET with a data-access result."""
+    """The meter answered a GET, SET or ACTION with a result other than success."""
 
     def __init__(self, message: str, result: str) -> None:
         super().__init__(message)
         self.result = result
-        """Name of the data-access result, such as `object-undefined`."""
+        """Name of the data-access or action result, such as `object-undefined`."""
 
 
 class ServiceRefused(DlmsError, MeterRefused):
     """The meter answered with an exception-response or a confirmed-service-error."""
+
+
+class CounterBehind(DlmsError, MeterRefused):
+    """The meter has seen this client's invocation counter or a higher one, or cannot decipher us.
+
+    The meter says so without any protection: read its counter before going on.
+    """
+
+    def __init__(self, message: str, expected: int | None = None) -> None:
+        super().__init__(message)
+        self.expected = expected
+        """Lowest counter that the meter says it would take; None where it did not say."""
+
+
+class ProtectionFailed(DlmsError):
+    """An answer lacks the protection that the association demands; nothing of it was used."""
+
+
+class ReplyUnprotected(ProtectionFailed):
+    """An answer came in the clear, or with less protection than was demanded."""
+
+
+class ReplyForged(ProtectionFailed):
+    """The tag of an answer is wrong: damaged, made by someone else, or with other keys."""
+
+
+class ReplyReplayed(ProtectionFailed):
+    """The invocation counter of an answer did not rise: it was heard before."""
+
+
+class MeterNotAuthentic(ProtectionFailed):
+    """The meter did not prove that it has the keys."""
+
+
+class RequestTooLong(DlmsError):
+    """A request is longer than the meter takes and may not be cut into blocks."""
 
 
 class AnswerMalformed(DlmsError):
@@ -52,3 +88,15 @@ class MeterDiffers(DlmsError):
 
 class CounterBehind(DlmsError, MeterRefused):
     """The meter has seen a higher invocation counter than the client's."""
+
+
+class CountersExhausted(DlmsError):
+    """A key's 2^32 - 1 invocation counters are used up; only new keys help."""
+
+
+class CountersDamaged(DlmsError):
+    """The file of invocation counters is none; a value from it could be one that was used."""
+
+
+class CountersUnavailable(DlmsError):
+    """Invocation counters cannot be reserved durably now: disk full, read-only, or in use."""
