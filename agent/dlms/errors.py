@@ -62,6 +62,10 @@ class ReplyForged(ProtectionFailed):
     """The tag of an answer is wrong: damaged, made by someone else, or with other keys."""
 
 
+class KeysMissing(ProtectionFailed):
+    """Something came ciphered from a meter for which there are no keys."""
+
+
 class ReplyReplayed(ProtectionFailed):
     """The invocation counter of an answer did not rise: it was heard before."""
 
@@ -84,10 +88,6 @@ class AnswerTooLarge(DlmsError):
 
 class MeterDiffers(DlmsError):
     """The meter is not as its class says: another unit, a missing column, another type."""
-
-
-class CounterBehind(DlmsError, MeterRefused):
-    """The meter has seen a higher invocation counter than the client's."""
 
 
 class CountersExhausted(DlmsError):
