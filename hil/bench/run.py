@@ -31,7 +31,13 @@ def _modbus() -> Iterator[Figure | str]:
     yield from modbus_figures()
 
 
-PARTS: Mapping[str, Part] = {"chain": _chain, "modbus": _modbus}
+def _dlms() -> Iterator[Figure | str]:
+    from hil.bench.dlms import dlms_figures
+
+    yield from dlms_figures()
+
+
+PARTS: Mapping[str, Part] = {"chain": _chain, "dlms": _dlms, "modbus": _modbus}
 
 
 def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part] = PARTS) -> int:

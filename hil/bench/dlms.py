@@ -1,0 +1,21 @@
+"""The DLMS part of the bench: parsing, import, a full line read with a new link for each meter.
+
+No peer is measured beside it: no DLMS library is both under a licence that this project may run
+and able to read a load profile on the Python versions that it supports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hil.bench.dlms_import import import_figures
+from hil.bench.dlms_parse import parse_figures
+from hil.bench.dlms_read import read_figures
+from hil.bench.figure import Figure
+
+
+def dlms_figures() -> Iterator[Figure | str]:
+    """All figures, the quick ones first."""
+    yield from parse_figures()
+    yield from import_figures()
+    yield from read_figures()

@@ -1,0 +1,88 @@
+"""32 simulated DLMS meters on one paced line, in a process of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from agent.line.serial_port import SerialPort
+from hil.line.pty import LineLoop, PtyLine
+from hil.meters.climbing import Climbing
+from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.site.installation import NotReady
+from wire.clock import SystemClock
+
+METERS: Final = 32
+FIRST_ADDRESS: Final = 16
+BAUD: Final = 9600
+CHAR_BITS: Final = 10
+REACTION_S: Final = 0.05
+"""From the request's last byte to the answer's first: typical for meters is 20 to 100 ms."""
+_PATIENCE_S: Final = 20.0
+
+
+def addresses() -> list[str]:
+    """Server addresses of one byte each."""
+    return [str(FIRST_ADDRESS + number) for number in range(METERS)]
+
+
+@contextmanager
+def dlms_line(link: Path, habits: Mapping[str, Any]) -> Iterator[None]:
+    """The line, from when it is there until the block ends; `habits` are those of every meter."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(str(link), dict(habits)), daemon=True
+    )
+    process.start()
+    try:
+        until_s = time.monotonic() + _PATIENCE_S
+        while not link.exists():
+            if time.monotonic() > until_s or not process.is_alive():
+                raise NotReady(f"{link}: the simulated line did not come up")
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(link: str, habits: dict[str, Any]) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    meters = {
+        address: DlmsMeter(Climbing(f"LS{int(address):07}"), **habits) for address in addresses()
+    }
+    bus = DlmsBus(meters, SystemClock(), REACTION_S)
+    LineLoop([PtyLine(Path(link), bus, baud=BAUD, char_bits=CHAR_BITS)]).run(stop)
+
+
+class CountingPort(SerialPort):
+    """A serial port that counts what goes over it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, BAUD)
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.sent = self.heard = self.turnarounds = 0
+
+    def write(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.turnarounds += 1
+        super().write(data)
+
+    def read(self, at_least: int, deadline_s: float, due_s: float = float("-inf")) -> bytes:
+        data = super().read(at_least, deadline_s, due_s)
+        self.heard += len(data)
+        return data
+
+    @property
+    def formula_s(self) -> float:
+        """What the wire and the meters take for what was counted: nothing else takes any time."""
+        return (self.sent + self.heard) * CHAR_BITS / BAUD + self.turnarounds * REACTION_S
