@@ -1,23 +1,29 @@
-"""One client of one meter: association, GET in all its forms; the link always ends.
+"""One client of one meter: association, GET, SET and ACTION in all forms; the link always ends.
 
-The carrier bounds the time of every exchange. All errors are `ReadError`s but
+The carrier bounds the time of every exchange, and no answer without the
+protection that `Security` demands is used. All errors are `ReadError`s but
 `PortLost`, which passes through.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
 
 from agent.dlms import axdr
-from agent.dlms.apdu.association import (
-    RELEASE_REQUEST,
-    Association,
-    association_request,
-    association_response,
+from agent.dlms.apdu.action import (
+    ActionAnswer,
+    action_next_request,
+    action_request,
+    action_response,
+    joined_return,
 )
-from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.association import PROPOSED, RELEASE_REQUEST, Association
+from agent.dlms.apdu.attribute import Attribute, Method
 from agent.dlms.apdu.get import (
     GetAnswer,
     get_list_request,
@@ -27,24 +33,32 @@ from agent.dlms.apdu.get import (
     list_results,
     value_and_rest,
 )
-from agent.dlms.apdu.refusal import result_name
+from agent.dlms.apdu.refusal import action_result_name, result_name
+from agent.dlms.apdu.set import set_block_requests, set_request, set_response
+from agent.dlms.blocks import Block, joined
+from agent.dlms.channel import Channel, ObserveApdu
 from agent.dlms.constants import Conformance, GetKind
 from agent.dlms.errors import (
     AccessRefused,
     AnswerMalformed,
-    AnswerTooLarge,
     DlmsError,
+    MeterDiffers,
+    RequestTooLong,
+    said_by,
 )
+from agent.dlms.handshake import associate
 from agent.dlms.link.carrier import Carrier
+from agent.dlms.security.cipher import usable
 from agent.dlms.security.settings import Security
 from agent.line.port import PortLost
 
 log = logging.getLogger(__name__)
 
-Parsed = TypeVar("Parsed")
-
+INVOKE_IDS: Final = range(1, 16)
+"""Each request takes the next, so that no late answer passes for the one to another request."""
 _LIST_ITEM_BYTES: Final = 10
 _LIST_HEAD_BYTES: Final = 5
+_HIGHEST_COUNTER: Final = 0xFFFFFFFF
 
 
 class Client:
@@ -58,28 +72,44 @@ class Client:
         name: str,
         max_pdu: int = 0xFFFF,
         lists: bool = True,
+        general_blocks: bool = False,
         release: bool = False,
+        observe_apdu: ObserveApdu | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        invoke_ids: Sequence[int] = INVOKE_IDS,
     ) -> None:
-        """`lists`: whether GET with list is proposed; `release`: whether RLRQ is sent at the end.
+        """What is proposed, and how the association ends; raises ValueError for unusable keys.
 
-        `max_pdu` is the longest APDU in bytes that the meter may send.
+        `max_pdu` is the longest APDU in bytes that the meter may send. `lists`:
+        GET with list; `general_blocks`: general block transfer; `release`: RLRQ
+        is sent before the link ends. `random_bytes` makes challenges and
+        dedicated keys.
         """
+        if security.ciphering != "none" or security.mechanism == "hls-gmac":
+            usable(security)
         self._carrier = carrier
         self._security = security
         self._name = name
         self._max_pdu = max_pdu
-        self._lists = lists
+        self._proposed = (
+            PROPOSED
+            | (Conformance.MULTIPLE_REFERENCES if lists else 0)
+            | (Conformance.GENERAL_BLOCK_TRANSFER if general_blocks else 0)
+            | (Conformance.GENERAL_PROTECTION if security.ciphering == "general-global" else 0)
+        )
         self._release = release
+        self._observe = observe_apdu
+        self._random_bytes = random_bytes
+        self._invoke_ids: Iterator[int] = itertools.cycle(invoke_ids)
         self._association = Association(0, 0)
+        self._channel = self._new_channel()
         self._opened = False
-        self._invoke = 0
 
     def __enter__(self) -> Client:
-        try:
+        with ExitStack() as whatever_happens:
+            whatever_happens.push(self.__exit__)
             self.open()
-        except DlmsError:
-            self.close()
-            raise
+            whatever_happens.pop_all()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -87,38 +117,46 @@ class Client:
             self.close()
 
     def open(self) -> None:
-        """Link and AARQ; raises NoAnswer, LinkRefused, AssociationRefused, AnswerMalformed."""
+        """Link and association; a meter that does not prove itself is left.
+
+        Raises NoAnswer, LinkRefused, AssociationRefused, CounterBehind,
+        ProtectionFailed, AnswerMalformed and CountersExhausted.
+        """
         self._carrier.open()
         self._opened = True
-        password = self._security.password if self._security.mechanism == "lls" else None
-        request = association_request(password, self._max_pdu, lists=self._lists)
-        answer = self._carrier.request(request, "AARQ")
-        self._association = self._naming(lambda: association_response(answer))
+        self._channel = self._new_channel()
+        with said_by(self._name):
+            self._association = associate(
+                self._channel,
+                self._security,
+                conformance=self._proposed,
+                max_pdu=self._max_pdu,
+                random_bytes=self._random_bytes,
+                invoke_ids=self._invoke_ids,
+            )
 
     def close(self) -> None:
-        """Release and the end of the link; a meter that does not answer is not an error here."""
-        if self._opened and self._release:
+        """Release and the end of the link; a meter that does not answer is not an error here.
+
+        Meters answer RLRQ in odd ways (an exception, a length that is wrong);
+        whatever comes, the association is over.
+        """
+        opened, self._opened = self._opened, False
+        if opened and self._release:
             try:
-                self._carrier.request(RELEASE_REQUEST, "RLRQ", tries=1)
+                self._channel.request_in_clear(RELEASE_REQUEST, "RLRQ", tries=1)
             except DlmsError as error:
                 log.debug("%s: release not confirmed: %s", self._name, error)
-        self._opened = False
         self._carrier.close()
 
     def get(self, attribute: Attribute, selection: bytes = b"") -> Any:
         """The value of one attribute; raises AccessRefused and the errors of an exchange."""
         data = self.get_data(attribute, selection)
-        try:
-            value, end = axdr.decode(data)
-        except axdr.AxdrError as error:
-            raise AnswerMalformed(f"{self._name}: {attribute} is malformed: {error}") from error
-        if end != len(data):
-            log.debug("%s: %d bytes follow the value of %s", self._name, len(data) - end, attribute)
-        return value
+        return self._decoded(data, str(attribute))[0]
 
     def get_data(self, attribute: Attribute, selection: bytes = b"") -> bytes:
         """The encoded value of one attribute, blocks joined; errors as `get`."""
-        invoke = self._next_invoke()
+        invoke = next(self._invoke_ids)
         request = get_request(invoke, attribute, selection)
         return self._collect(request, invoke, str(attribute))
 
@@ -127,7 +165,9 @@ class Client:
         if not self._has_lists:
             return [self.get(attribute) for attribute in attributes]
         values: list[Any] = []
-        size = max(1, min(32, (self._longest_request - _LIST_HEAD_BYTES) // _LIST_ITEM_BYTES))
+        size = max(
+            1, min(32, (self._channel.longest_request - _LIST_HEAD_BYTES) // _LIST_ITEM_BYTES)
+        )
         for at in range(0, len(attributes), size):
             values += self._get_list(attributes[at : at + size])
         return values
@@ -136,35 +176,97 @@ class Client:
         self, first: Attribute, then: Attribute, selection: bytes
     ) -> tuple[Any, bytes]:
         """The value of `first` and the encoded value of `then`; in one request if that may be."""
-        invoke = self._next_invoke()
+        invoke = next(self._invoke_ids)
         request = get_list_request(invoke, [(first, b""), (then, selection)])
-        if not self._has_lists or len(request) > self._longest_request:
+        if not self._has_lists or len(request) > self._channel.longest_request:
             return self.get(first), self.get_data(then, selection)
         data = self._collect(request, invoke, f"{first} and {then}")
-        (refused, value), (refused_rest, rest) = self._naming(lambda: value_and_rest(data))
-        self._check_access(refused, str(first))
-        self._check_access(refused_rest, str(then))
+        with said_by(self._name):
+            (refused, value), (refused_rest, rest) = value_and_rest(data)
+        self._check_access(result_name, refused, str(first))
+        self._check_access(result_name, refused_rest, str(then))
         return value, rest
+
+    def set(self, attribute: Attribute, value: bytes) -> None:
+        """Sets one attribute to an encoded value, in blocks if the meter takes no longer request.
+
+        Raises AccessRefused, RequestTooLong and the errors of an exchange.
+        """
+        invoke = next(self._invoke_ids)
+        request = set_request(invoke, attribute, value)
+        requests: Iterator[bytes] = iter([request])
+        if not self._fits(request):
+            self._demand(Conformance.BLOCK_TRANSFER_WITH_SET, f"SET {attribute}", request)
+            longest = self._channel.longest_request
+            requests = set_block_requests(invoke, attribute, value, longest)
+        number, last = 0, False
+        for request in requests:
+            answer = self._channel.request(request, f"SET {attribute}")
+            with said_by(self._name):
+                taken = set_response(answer, invoke)
+            self._check_access(result_name, taken.refused, f"SET {attribute}")
+            number, last = number + bool(taken.block), taken.last
+            if taken.block != number:
+                raise AnswerMalformed(
+                    f"{self._name}: SET {attribute}: expected block {number} to be acknowledged, "
+                    f"came {taken.block}"
+                )
+        if not last:
+            raise AnswerMalformed(f"{self._name}: SET {attribute}: no result after the last block")
+
+    def act(self, method: Method, parameters: bytes | None) -> bytes | None:
+        """Invokes a method with encoded parameters; the encoded value that it returns, or None.
+
+        Raises AccessRefused, RequestTooLong and the errors of an exchange.
+        """
+        invoke = next(self._invoke_ids)
+        request = action_request(invoke, method, parameters)
+        if not self._fits(request):
+            raise self._too_long(str(method), request)
+        answer = self._action_answer(request, invoke, str(method))
+        if answer.block:
+            data = self._joined(
+                answer,
+                lambda block: self._action_answer(
+                    action_next_request(invoke, block), invoke, str(method)
+                ),
+                str(method),
+            )
+            with said_by(self._name):
+                return joined_return(data)
+        if answer.data is None:
+            return None
+        return answer.data[: self._decoded(answer.data, str(method))[1]]
 
     @property
     def _has_lists(self) -> bool:
         return bool(self._association.conformance & Conformance.MULTIPLE_REFERENCES)
 
-    @property
-    def _longest_request(self) -> int:
-        return self._association.max_pdu or 0xFFFF
+    def _fits(self, request: bytes) -> bool:
+        return self._channel.general_blocks or len(request) <= self._channel.longest_request
+
+    def _demand(self, service: int, what: str, request: bytes) -> None:
+        if not self._association.conformance & service:
+            raise self._too_long(what, request)
+
+    def _too_long(self, what: str, request: bytes) -> RequestTooLong:
+        return RequestTooLong(
+            f"{self._name}: {what} has {len(request)} bytes, the meter takes "
+            f"{self._channel.longest_request} and no blocks"
+        )
 
     def _get_list(self, attributes: Sequence[Attribute]) -> list[Any]:
-        invoke = self._next_invoke()
+        invoke = next(self._invoke_ids)
         request = get_list_request(invoke, [(attribute, b"") for attribute in attributes])
         data = self._collect(request, invoke, f"{len(attributes)} attributes")
-        results = self._naming(lambda: list_results(data))
+        with said_by(self._name):
+            results = list_results(data)
         if len(results) != len(attributes):
             raise AnswerMalformed(
                 f"{self._name}: asked for {len(attributes)} attributes, {len(results)} came"
             )
         for attribute, (refused, _) in zip(attributes, results, strict=True):
-            self._check_access(refused, str(attribute))
+            self._check_access(result_name, refused, str(attribute))
         return [value for _, value in results]
 
     def _collect(self, request: bytes, invoke: int, what: str) -> bytes:
@@ -172,48 +274,66 @@ class Client:
         answer = self._get_answer(request, invoke, what)
         if answer.kind != GetKind.WITH_DATABLOCK:
             return answer.data
-        parts = [answer.data]
-        size, block = len(answer.data), answer.block
-        while not answer.last:
-            answer = self._get_answer(get_next_request(invoke, block), invoke, what)
-            if answer.kind != GetKind.WITH_DATABLOCK or answer.block != block + 1:
-                raise AnswerMalformed(
-                    f"{self._name}: {what}: expected block {block + 1}, came {answer.block}"
-                )
-            if not answer.data and not answer.last:
-                raise AnswerMalformed(f"{self._name}: {what}: block {answer.block} is empty")
-            block = answer.block
-            parts.append(answer.data)
-            size += len(answer.data)
-            if size > self._carrier.longest_answer:
-                raise AnswerTooLarge(
-                    f"{self._name}: {what} is longer than {self._carrier.longest_answer} bytes; "
-                    "ask for fewer rows at a time (slice_rows of the meter class)"
-                )
-        return b"".join(parts)
+        return self._joined(
+            answer,
+            lambda block: self._get_answer(get_next_request(invoke, block), invoke, what),
+            what,
+        )
+
+    def _joined(self, first: Block, after: Callable[[int], Block], what: str) -> bytes:
+        with said_by(self._name):
+            return joined(first, after, longest=self._channel.longest_answer, what=what)
 
     def _get_answer(self, request: bytes, invoke: int, what: str) -> GetAnswer:
-        answer = self._carrier.request(request, f"GET {what}")
-        parsed = self._naming(lambda: get_response(answer, invoke))
-        self._check_access(parsed.refused, what)
+        answer = self._channel.request(request, f"GET {what}")
+        with said_by(self._name):
+            parsed = get_response(answer, invoke)
+        self._check_access(result_name, parsed.refused, what)
         return parsed
 
-    def _check_access(self, refused: int, what: str) -> None:
+    def _action_answer(self, request: bytes, invoke: int, what: str) -> ActionAnswer:
+        answer = self._channel.request(request, f"ACTION {what}")
+        with said_by(self._name):
+            parsed = action_response(answer, invoke)
+        self._check_access(action_result_name, parsed.refused, what)
+        return parsed
+
+    def _check_access(self, named: Callable[[int], str], refused: int, what: str) -> None:
         if refused:
-            name = result_name(refused)
+            name = named(refused)
             raise AccessRefused(
                 f"{self._name}: the meter refused {what}: {name}; check that this meter is of "
-                "the class that the configuration names and that the password may read it",
+                "the class that the configuration names and that this client may do that",
                 name,
             )
 
-    def _naming(self, parse: Callable[[], Parsed]) -> Parsed:
-        """Runs a parser that does not know which meter speaks, and adds the meter to its error."""
+    def _decoded(self, data: bytes, what: str) -> tuple[Any, int]:
+        """The value at the start of `data` and where it ends; some meters send more after it."""
         try:
-            return parse()
-        except DlmsError as error:
-            raise type(error)(f"{self._name}: {error}") from error
+            value, end = axdr.decode(data)
+        except axdr.AxdrError as error:
+            raise AnswerMalformed(f"{self._name}: {what} is malformed: {error}") from error
+        if end != len(data):
+            log.debug("%s: %d bytes follow the value of %s", self._name, len(data) - end, what)
+        return value, end
 
-    def _next_invoke(self) -> int:
-        self._invoke = self._invoke % 15 + 1
-        return self._invoke
+    def _new_channel(self) -> Channel:
+        return Channel(self._carrier, name=self._name, observe=self._observe)
+
+
+def read_counter(carrier: Carrier, attribute: Attribute, *, name: str) -> int:
+    """The highest invocation counter that a meter has seen, as it tells the public client.
+
+    `carrier` is that of client SAP 16; `attribute` is the counter's object, such
+    as 1/0.0.43.1.0.255/2. What it says is not protected: a counter far above
+    ours is worth a warning before ours is raised above it. Raises MeterDiffers
+    and what `Client.open` and `Client.get` raise.
+    """
+    with Client(carrier, Security(), name=name) as client:
+        value = client.get(attribute)
+    if not isinstance(value, int) or not 0 <= value <= _HIGHEST_COUNTER:
+        raise MeterDiffers(
+            f"{name}: expected an invocation counter in {attribute}, found {value!r}; check "
+            "counter_object of the meter class"
+        )
+    return value

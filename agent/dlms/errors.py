@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from agent.driver import MeterRefused, MeterSilent, ReadError
 
 
@@ -100,3 +103,14 @@ class CountersDamaged(DlmsError):
 
 class CountersUnavailable(DlmsError):
     """Invocation counters cannot be reserved durably now: disk full, read-only, or in use."""
+
+
+@contextmanager
+def said_by(meter: str) -> Iterator[None]:
+    """Puts the meter's name before the message of a DlmsError that does not know it."""
+    try:
+        yield
+    except DlmsError as error:
+        if not str(error).startswith(meter):
+            error.args = (f"{meter}: {error}", *error.args[1:])
+        raise

@@ -15,13 +15,14 @@ from agent.dlms.apdu.refusal import refuse_errors
 from agent.dlms.constants import Apdu, GetKind
 from agent.dlms.errors import AnswerMalformed
 
-_CONFIRMED_NORMAL_PRIORITY: Final = 0x40
+CONFIRMED_HIGH_PRIORITY: Final = 0xC0
+"""What stands beside the invoke id in a request: an answer is wanted, before anything else."""
 
 
 def get_request(invoke: int, attribute: Attribute, selection: bytes = b"") -> bytes:
     """GET of one attribute; `selection` is a selector with its parameters."""
     return (
-        bytes([Apdu.GET_REQUEST, GetKind.NORMAL, _CONFIRMED_NORMAL_PRIORITY | invoke])
+        bytes([Apdu.GET_REQUEST, GetKind.NORMAL, CONFIRMED_HIGH_PRIORITY | invoke])
         + attribute.descriptor()
         + (b"\x01" + selection if selection else b"\x00")
     )
@@ -30,7 +31,7 @@ def get_request(invoke: int, attribute: Attribute, selection: bytes = b"") -> by
 def get_list_request(invoke: int, wanted: Sequence[tuple[Attribute, bytes]]) -> bytes:
     """GET of several attributes, each with its selection (or none), in one request."""
     return (
-        bytes([Apdu.GET_REQUEST, GetKind.WITH_LIST, _CONFIRMED_NORMAL_PRIORITY | invoke])
+        bytes([Apdu.GET_REQUEST, GetKind.WITH_LIST, CONFIRMED_HIGH_PRIORITY | invoke])
         + axdr.length(len(wanted))
         + b"".join(
             attribute.descriptor() + (b"\x01" + selection if selection else b"\x00")
@@ -42,7 +43,7 @@ def get_list_request(invoke: int, wanted: Sequence[tuple[Attribute, bytes]]) -> 
 def get_next_request(invoke: int, block: int) -> bytes:
     """Acknowledges block `block` and asks for the one after it."""
     return bytes(
-        [Apdu.GET_REQUEST, GetKind.NEXT, _CONFIRMED_NORMAL_PRIORITY | invoke]
+        [Apdu.GET_REQUEST, GetKind.NEXT, CONFIRMED_HIGH_PRIORITY | invoke]
     ) + block.to_bytes(4, "big")
 
 
@@ -59,7 +60,7 @@ class GetAnswer:
 
 
 def get_response(apdu: bytes, invoke: int) -> GetAnswer:
-    """What a GET response says; raises ServiceRefused or AnswerMalformed."""
+    """What a GET response says; raises ServiceRefused, CounterBehind or AnswerMalformed."""
     refuse_errors(apdu)
     if len(apdu) < 4 or apdu[0] != Apdu.GET_RESPONSE or apdu[2] & 0x0F != invoke:
         raise AnswerMalformed(

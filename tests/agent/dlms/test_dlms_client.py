@@ -29,9 +29,18 @@ from hil.meters.hdlc_server import Ear, Station
 
 CLIENT = client_address(1)
 METER = server_address("1/17")
-AARE = bytes.fromhex(
-    "6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000121404b00007"
-)
+
+
+def aare(conformance: int = 0x001214, max_pdu: int = 1200) -> bytes:
+    """An accepted association; by default GET, with list, with blocks and with selection."""
+    return (
+        bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400")
+        + conformance.to_bytes(3, "big")
+        + max_pdu.to_bytes(2, "big")
+        + b"\x00\x07"
+    )
+
+
 VALUE = Attribute.parse("1/0.0.96.1.0.255/2")
 Say = Callable[[bytes], bytes]
 
@@ -41,7 +50,8 @@ class Scripted:
 
     char_s = 1e-5
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, aare: bytes = aare()) -> None:
+        self._aare = aare
         self.asked: list[bytes] = []
         self.controls: list[int] = []
         self._ear = Ear()
@@ -51,7 +61,7 @@ class Scripted:
     def _answer(self, say: Say, request: bytes) -> bytes:
         apdu = request[3:]
         self.asked.append(apdu)
-        return b"\xe6\xe7\x00" + (AARE if apdu[0] == 0x60 else say(apdu))
+        return b"\xe6\xe7\x00" + (self._aare if apdu[0] == 0x60 else say(apdu))
 
     def write(self, data: bytes) -> None:
         for heard in self._ear.hear(data):
@@ -177,9 +187,8 @@ def test_a_lost_port_is_passed_on_and_not_written_to_again():
 
 
 def test_a_meter_without_lists_is_asked_one_by_one():
-    port = Scripted(lambda apdu: bytes([0xC4, 1, apdu[2], 0, 0x11, 5]))
+    port = Scripted(lambda apdu: bytes([0xC4, 1, apdu[2], 0, 0x11, 5]), aare(0x10, 0))
     with a_client(port) as client:
-        client._association = type(client._association)(0, 0)
         assert client.get_many([VALUE, VALUE]) == [5, 5]
 
 
@@ -187,9 +196,8 @@ def test_a_list_is_cut_to_what_the_meter_takes():
     def say(apdu: bytes) -> bytes:
         return bytes([0xC4, 3, apdu[2], apdu[3]]) + b"\x00\x11\x05" * apdu[3]
 
-    port = Scripted(say)
+    port = Scripted(say, aare(0x210, 40))
     with a_client(port) as client:
-        client._association = type(client._association)(0x200, 40)
         assert client.get_many([VALUE] * 7) == [5] * 7
     assert max(map(len, port.asked[1:])) <= 40
 

@@ -1,0 +1,146 @@
+"""How an association comes about: AARQ and AARE, and with HLS the proofs of both sides.
+
+Nothing weaker than what the settings demand is ever accepted: neither a plain
+answer to a ciphered request, nor a meter that does not want our proof, nor one
+that cannot give its own. Source: IEC 62056-5-3, 6.2; DLMS UA Green Book ed. 8, 9.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from agent.dlms import axdr
+from agent.dlms.apdu.action import action_request, action_response
+from agent.dlms.apdu.association import (
+    Association,
+    AssociationAnswer,
+    association_answer,
+    association_request,
+    initiate_request,
+    initiate_response,
+    refuse_rejection,
+)
+from agent.dlms.apdu.attribute import Method
+from agent.dlms.apdu.refusal import action_result_name
+from agent.dlms.channel import Channel
+from agent.dlms.constants import CURRENT_ASSOCIATION, MECHANISM_HLS_GMAC, ClassId, Conformance
+from agent.dlms.errors import AnswerMalformed, AssociationRefused, MeterNotAuthentic
+from agent.dlms.security.authentication import (
+    CHALLENGE_BYTES,
+    LONGEST_CHALLENGE,
+    SHORTEST_CHALLENGE,
+    check_proof,
+    proof,
+)
+from agent.dlms.security.cipher import KEY_BYTES, Cipher
+from agent.dlms.security.settings import Security
+
+_REPLY_TO_HLS: Final = Method(ClassId.ASSOCIATION, CURRENT_ASSOCIATION, 1)
+
+
+def associate(
+    channel: Channel,
+    security: Security,
+    *,
+    conformance: int,
+    max_pdu: int,
+    random_bytes: Callable[[int], bytes],
+    invoke_ids: Iterator[int],
+) -> Association:
+    """Brings the association up and secures `channel`; what the meter agreed to.
+
+    Raises AssociationRefused, CounterBehind, MeterNotAuthentic and other
+    ProtectionFailed, AnswerMalformed and what the channel raises.
+    """
+    hls = security.mechanism == "hls-gmac"
+    dedicated, cipher = b"", None
+    if security.ciphering == "dedicated":
+        dedicated = random_bytes(KEY_BYTES[security.suite])
+    initiate = initiate_request(conformance, max_pdu, dedicated_key=dedicated)
+    if security.ciphering != "none":
+        cipher = Cipher(security, dedicated_key=dedicated)
+        initiate = cipher.protect(initiate)
+    challenge = random_bytes(CHALLENGE_BYTES) if hls else b""
+    request = association_request(
+        initiate,
+        mechanism=security.mechanism,
+        authentication=challenge or security.password or b"",
+        ciphered=cipher is not None,
+        title=security.client_title if hls or cipher is not None else b"",
+    )
+    answer = association_answer(channel.request_in_clear(request, "AARQ"))
+    _check_accepted(answer, security)
+    initiate = answer.user_information
+    if cipher is not None:
+        if answer.title:
+            cipher.learn_title(answer.title)
+        initiate = cipher.reveal(initiate)
+    association = initiate_response(initiate)
+    channel.cipher = cipher
+    channel.longest_carried = association.max_pdu
+    channel.general_blocks = bool(association.conformance & Conformance.GENERAL_BLOCK_TRANSFER)
+    if hls:
+        title = cipher.server_title if cipher is not None else answer.title
+        _prove(channel, security, title, challenge, answer.challenge, next(invoke_ids))
+    if cipher is not None:
+        cipher.establish()
+    return association
+
+
+def _check_accepted(answer: AssociationAnswer, security: Security) -> None:
+    """Raises unless the meter accepted, with the context and the mechanism that were asked for."""
+    ciphered = security.ciphering != "none"
+    refuse_rejection(answer, ciphered=ciphered)
+    if answer.ciphered != ciphered:
+        raise AssociationRefused(
+            f"asked for an association {'with' if ciphered else 'without'} ciphering, the meter "
+            "accepted the other kind; check ciphering of the meter class"
+        )
+    if security.mechanism != "hls-gmac":
+        if answer.wants_proof:
+            raise AssociationRefused(
+                "the meter wants high-level security; set security of the meter class to "
+                "hls-gmac and give the keys"
+            )
+        return
+    if not answer.wants_proof or answer.mechanism not in (MECHANISM_HLS_GMAC, b""):
+        raise MeterNotAuthentic(
+            "asked for HLS with GMAC, the meter accepted another mechanism or none "
+            f"({answer.mechanism.hex() or 'none'}); it has to prove that it has the keys"
+        )
+
+
+def _prove(
+    channel: Channel,
+    security: Security,
+    server_title: bytes,
+    ours: bytes,
+    theirs: bytes,
+    invoke: int,
+) -> None:
+    """Answers the meter's challenge, and checks its answer to ours."""
+    if not SHORTEST_CHALLENGE <= len(theirs) <= LONGEST_CHALLENGE:
+        raise AnswerMalformed(
+            f"expected a challenge of {SHORTEST_CHALLENGE} to {LONGEST_CHALLENGE} bytes from the "
+            f"meter, came {len(theirs)}"
+        )
+    # A meter that gives our own challenge or title back could give our own proof back.
+    if theirs == ours or not server_title or server_title == security.client_title:
+        raise MeterNotAuthentic(
+            f"the meter gave our own challenge or no system title of its own "
+            f"({server_title.hex() or 'none'}); someone else is answering for it"
+        )
+    parameters = axdr.octets(proof(security, theirs))
+    request = action_request(invoke, _REPLY_TO_HLS, parameters)
+    answer = action_response(channel.request(request, "HLS proof"), invoke)
+    if answer.refused or answer.data is None:
+        raise AssociationRefused(
+            f"the meter did not take our proof: {action_result_name(answer.refused)}; check the "
+            "authentication key and the client's system title"
+        )
+    try:
+        given, _ = axdr.decode(answer.data)
+    except axdr.AxdrError as error:
+        raise AnswerMalformed(f"the meter's proof is malformed: {error}") from error
+    check_proof(security, server_title, ours, given)
