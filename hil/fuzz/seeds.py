@@ -93,7 +93,7 @@ def bench_session() -> Session:
         wire = Wire(DlmsBus({ADDRESS: meter}, StoppedClock()))
         meter_class = load_meter_class(meter.model)
         quick = dataclasses.replace(meter_class.link, gap_s=0.0)
-        driver = DlmsDriver(
+        driver = DlmsDriver.on_port(
             wire,
             dataclasses.replace(meter_class, link=quick),
             StoppedClock(),
