@@ -2,8 +2,9 @@
 
 The decoder gives Python values: null None, array list, structure tuple, all
 integers and enumerations int, octet strings and dates bytes, visible and UTF-8
-strings str, bit strings `Bits`. It makes no more objects than a few for each
-byte of input, and refuses nesting deeper than 16. Source: IEC 61334-6, IEC 62056-5-3.
+strings str, bit strings `Bits`, dont-care `DONT_CARE`. It makes no more objects
+than a few for each byte of input, and refuses nesting deeper than 16. Source:
+IEC 61334-6, IEC 62056-5-3.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from agent.dlms.constants import Tag
@@ -31,6 +33,13 @@ class Bits:
 
     text: str
 
+
+class _Kind(Enum):
+    DONT_CARE = "dont-care"
+
+
+DONT_CARE: Final = _Kind.DONT_CARE
+"""The value of an element that means "any", in selections; not the same as null."""
 
 _NUMBERS: Final[dict[int, struct.Struct]] = {
     Tag.I32: struct.Struct(">i"),
@@ -70,6 +79,19 @@ def visible(text: str) -> bytes:
     return bytes([Tag.VISIBLE]) + length(len(text)) + text.encode("ascii")
 
 
+def utf8(text: str) -> bytes:
+    """A UTF-8 string."""
+    encoded = text.encode()
+    return bytes([Tag.UTF8]) + length(len(encoded)) + encoded
+
+
+def moment(tag: int, data: bytes) -> bytes:
+    """A date-time (12 bytes), date (5) or time (4) of the type `tag`; raises AxdrError."""
+    if len(data) != _FIXED_OCTETS.get(tag):
+        raise AxdrError(f"{len(data)} bytes do not fit the type with tag {tag}")
+    return bytes([tag]) + data
+
+
 def bits(text: str) -> bytes:
     """A bit string from its bits as 0 and 1."""
     padded = text + "0" * (-len(text) % 8)
@@ -86,6 +108,12 @@ def array(items: Iterable[bytes]) -> bytes:
 def structure(*items: bytes) -> bytes:
     """A structure of encoded items."""
     return bytes([Tag.STRUCTURE]) + length(len(items)) + b"".join(items)
+
+
+def compact_array(description: bytes, contents: Iterable[bytes]) -> bytes:
+    """A compact array: the type of its elements, then elements without their tags."""
+    whole = b"".join(contents)
+    return bytes([Tag.COMPACT_ARRAY]) + description + length(len(whole)) + whole
 
 
 def length(count: int) -> bytes:
@@ -122,6 +150,17 @@ def decode_whole(data: bytes) -> Any:
     return value
 
 
+def decode_compact(description: bytes, contents: bytes) -> list[Any]:
+    """The elements of compact data (IEC 62056-6-2, class 62); raises AxdrError.
+
+    `description` is its template, a type as in a compact array; `contents` its buffer.
+    """
+    shape, end = _shape(description, 0, 0)
+    if end != len(description):
+        raise AxdrError(f"expected the type description to end at byte {end}, more follows")
+    return _elements(shape, contents, 0)
+
+
 def _value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if at >= len(data):
         raise AxdrError(f"expected a type tag at byte {at}, the data end there")
@@ -151,6 +190,8 @@ def _body(tag: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
         return _bit_string(data, at)
     if tag == Tag.COMPACT_ARRAY:
         return _compact_array(data, at, depth)
+    if tag == Tag.DONT_CARE:
+        return DONT_CARE, at
     raise AxdrError(f"expected a type tag at byte {at - 1}, found {tag}")
 
 
@@ -209,7 +250,7 @@ def _shape(data: bytes, at: int, depth: int) -> tuple[_Shape, int]:
             part, at = _shape(data, at, depth + 1)
             parts.append(part)
         return (tag, parts), at
-    _some(tag != Tag.NULL, at)
+    _some(tag not in (Tag.NULL, Tag.DONT_CARE), at)
     return (tag, None), at + 1
 
 
@@ -244,9 +285,14 @@ def _compact_array(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
     shape, at = _shape(data, at, 0)
     size, at = read_length(data, at)
     contents, end = _cut(data, at, size, Tag.COMPACT_ARRAY)
+    return _elements(shape, contents, depth), end
+
+
+def _elements(shape: _Shape, contents: bytes, depth: int) -> list[Any]:
+    """The elements of one type that fill `contents`."""
     items = []
-    position = 0
-    while position < size:
-        item, position = _shaped(shape, contents, position, depth + 1)
+    at = 0
+    while at < len(contents):
+        item, at = _shaped(shape, contents, at, depth + 1)
         items.append(item)
-    return items, end
+    return items

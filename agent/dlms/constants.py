@@ -36,6 +36,7 @@ class Tag:
     DATE_TIME: Final = 25
     DATE: Final = 26
     TIME: Final = 27
+    DONT_CARE: Final = 255
 
 
 class Apdu:

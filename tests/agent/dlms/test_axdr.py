@@ -21,7 +21,9 @@ INTEGERS = {
     Tag.U32: (0, 2**32 - 1),
     Tag.U64: (0, 2**64 - 1),
     Tag.ENUM: (0, 255),
+    Tag.BCD: (-(2**7), 2**7 - 1),
 }
+MOMENTS = {Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}
 
 Encoded = tuple[bytes, object]
 
@@ -33,11 +35,18 @@ def leaves() -> st.SearchStrategy[Encoded]:
     ]
     return st.one_of(
         st.just((axdr.NULL, None)),
+        st.just((b"\xff", axdr.DONT_CARE)),
         st.booleans().map(lambda b: (axdr.number(Tag.BOOLEAN, b), b)),
         st.binary(max_size=300).map(lambda b: (axdr.octets(b), b)),
         st.text("abc 019-", max_size=20).map(lambda t: (axdr.visible(t), t)),
         st.text("01", max_size=40).map(lambda t: (axdr.bits(t), Bits(t))),
+        st.text(max_size=20).map(lambda t: (axdr.utf8(t), t)),
         st.floats(allow_nan=False).map(lambda f: (axdr.number(Tag.F64, f), f)),
+        st.floats(allow_nan=False, width=32).map(lambda f: (axdr.number(Tag.F32, f), f)),
+        *(
+            st.binary(min_size=size, max_size=size).map(lambda b, t=tag: (axdr.moment(t, b), b))
+            for tag, size in MOMENTS.items()
+        ),
         *integers,
     )
 
@@ -89,7 +98,59 @@ def test_a_compact_array_gives_its_rows():
     assert axdr.decode_whole(data) == [(1, b"\xaa"), (2, b"\xbb")]
 
 
-@pytest.mark.parametrize("shape", ["00", "01ffff00", "0200", "01000011"])
+def shapes() -> st.SearchStrategy[tuple[bytes, st.SearchStrategy[Encoded]]]:
+    """A type description, and the encodings (without tags) and values of its type."""
+    simple = st.sampled_from(
+        [
+            (bytes([tag]), st.integers(*bounds).map(lambda n, t=tag: (axdr.number(t, n)[1:], n)))
+            for tag, bounds in INTEGERS.items()
+        ]
+        + [(b"\x09", st.binary(max_size=20).map(lambda b: (axdr.octets(b)[1:], b)))]
+    )
+
+    def all_of(parts, kind):
+        return st.tuples(*parts).map(
+            lambda items: (b"".join(raw for raw, _ in items), kind(value for _, value in items))
+        )
+
+    def larger(inner):
+        arrays = st.tuples(inner, st.integers(1, 3)).map(
+            lambda pair: (
+                b"\x01" + pair[1].to_bytes(2, "big") + pair[0][0],
+                all_of([pair[0][1]] * pair[1], list),
+            )
+        )
+        structures = st.lists(inner, min_size=1, max_size=3).map(
+            lambda parts: (
+                b"\x02" + bytes([len(parts)]) + b"".join(description for description, _ in parts),
+                all_of([elements for _, elements in parts], tuple),
+            )
+        )
+        return arrays | structures
+
+    return simple | larger(simple | larger(simple))
+
+
+@given(shapes(), st.data())
+def test_compact_arrays_and_compact_data_of_any_type_give_their_elements(shape, data):
+    description, elements = shape
+    drawn = data.draw(st.lists(elements, max_size=4))
+    raw, values = [part for part, _ in drawn], [value for _, value in drawn]
+    assert axdr.decode_whole(axdr.compact_array(description, raw)) == values
+    assert axdr.decode_compact(description, b"".join(raw)) == values
+
+
+def test_a_template_with_something_after_it_is_refused():
+    with pytest.raises(AxdrError, match="more follows"):
+        axdr.decode_compact(bytes.fromhex("1212"), b"")
+
+
+def test_a_moment_of_another_length_is_refused():
+    with pytest.raises(AxdrError, match="4 bytes do not fit"):
+        axdr.moment(Tag.DATE_TIME, bytes(4))
+
+
+@pytest.mark.parametrize("shape", ["00", "ff", "01ffff00", "0200", "01000011"])
 def test_a_compact_array_of_nothing_cannot_grow(shape):
     with pytest.raises(AxdrError, match="without size"):
         axdr.decode(bytes.fromhex("13" + shape + "0400000000"))
