@@ -6,19 +6,26 @@ variable LOADSCAPE_VECTORS names the folder that holds `dlms_frames.json`.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from agent.dlms.driver import DlmsDriver
-from agent.dlms.meter_class import load_meter_class
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.selection import by_range
+from agent.dlms.client import Client
+from agent.dlms.errors import AccessRefused
+from agent.dlms.link.frame import client_address, server_address
+from agent.dlms.link.hdlc_carrier import HdlcCarrier
+from agent.dlms.link.settings import LinkSettings
+from agent.dlms.load_profile.meter_time import MeterTime
+from agent.dlms.security.settings import Security
 from hil.meters.climbing import Climbing
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.hdlc_server import Ear
@@ -33,6 +40,14 @@ _HABITS: Final[Sequence[dict[str, Any]]] = (
     {"lists": False, "max_pdu": 200},
     {"model": "transformer_check"},
 )
+_PROFILE: Final = Attribute.parse("7/1.0.99.1.0.255/2")
+_REGISTERS: Final = tuple(
+    map(
+        Attribute.parse,
+        ("1/0.0.96.1.0.255/2", "3/1.0.1.8.0.255/2", "3/1.0.2.8.0.255/2", "3/1.0.32.7.0.255/2"),
+    )
+)
+_UNKNOWN: Final = Attribute.parse("3/9.9.9.9.9.255/2")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2}){2,}")
 
 
@@ -86,24 +101,37 @@ class Wire:
 
 @lru_cache(maxsize=1)
 def bench_session() -> Session:
-    """A sample and some rows of load profile, read from meters of several habits."""
+    """What a client asks of meters with several habits: registers, profile, things that fail."""
     heard: list[bytes] = []
     for habits in _HABITS:
-        meter = DlmsMeter(Climbing(), **habits)
-        wire = Wire(DlmsBus({ADDRESS: meter}, StoppedClock()))
-        meter_class = load_meter_class(meter.model)
-        quick = dataclasses.replace(meter_class.link, gap_s=0.0)
-        driver = DlmsDriver.on_port(
-            wire,
-            dataclasses.replace(meter_class, link=quick),
-            StoppedClock(),
-            server_address=ADDRESS,
-            password=LLS_PASSWORD,
-        )
-        driver.sample()
-        driver.profile(LAST_END_UTC_S - (ROWS - 1) * 900, LAST_END_UTC_S)
+        wire = Wire(DlmsBus({ADDRESS: DlmsMeter(Climbing(), **habits)}, StoppedClock()))
+        with _client(wire) as client:
+            client.get_many(_REGISTERS)
+            client.get_many([register.scaler_unit for register in _REGISTERS[1:]])
+            client.get_many([replace(_PROFILE, index=4), replace(_PROFILE, index=3)])
+            client.get_with_data(_REGISTERS[0], _PROFILE, _day())
+            client.get_data(_PROFILE, _day())
+            with suppress(AccessRefused):
+                client.get(_UNKNOWN)
         heard += wire.heard
     return Session(tuple(heard), tuple(_apdus(heard)))
+
+
+def _client(wire: Wire) -> Client:
+    carrier = HdlcCarrier(
+        wire,
+        LinkSettings(gap_s=0.0),
+        client_address=client_address(1),
+        server_address=server_address(ADDRESS),
+        name="bench",
+    )
+    return Client(carrier, Security("lls", password=LLS_PASSWORD), name="bench")
+
+
+def _day() -> bytes:
+    clock = MeterTime(60)
+    first = clock.octets(LAST_END_UTC_S - (ROWS - 1) * 900)
+    return by_range(first, clock.octets(LAST_END_UTC_S))
 
 
 def _apdus(heard: Sequence[bytes]) -> Iterator[bytes]:
