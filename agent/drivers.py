@@ -119,7 +119,7 @@ def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
     from agent.dlms.meter_class import load_meter_class
 
     assert meter.server_address is not None
-    return DlmsDriver(
+    return DlmsDriver.on_port(
         port,
         load_meter_class(meter.model),
         clock,

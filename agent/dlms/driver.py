@@ -1,10 +1,10 @@
 """One DLMS meter as the agent sees it: a sample now, rows of its load profile for the past.
 
 A fresh association each time, ended by DISC; `session()` keeps one for several
-reads. The first association reads what never changes (scalers and units,
-columns and period of the profile) and the driver keeps it. The serial number
-is read with the values, so that an exchanged meter is seen; what was kept of
-the old meter is then forgotten, and the new one is learnt and read.
+reads. What never changes (scalers and units, columns and period of the
+profile) is read once and kept. The serial number is read with the values, so
+that an exchanged meter is seen; what was kept of the old meter is then
+forgotten, and the new one is learnt and read.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
-from agent.dlms.apdu.selection import by_range
 from agent.dlms.client import Client
-from agent.dlms.errors import AnswerMalformed, LinkLost, MeterDiffers
+from agent.dlms.clock import ClockBounds, MeterClock
+from agent.dlms.constants import PUBLIC_CLIENT
+from agent.dlms.errors import AnswerMalformed, CounterBehind, DlmsError, LinkLost, MeterDiffers
+from agent.dlms.event_log import EventLogReader
+from agent.dlms.link.carrier import Carrier
 from agent.dlms.link.frame import client_address
 from agent.dlms.link.frame import server_address as encode_server_address
 from agent.dlms.link.hdlc_carrier import HdlcCarrier
-from agent.dlms.load_profile.columns import Columns, Scaling, map_columns
 from agent.dlms.load_profile.meter_time import MeterTime
-from agent.dlms.meter_class import EXPONENTS, MeterClass, Quantity
+from agent.dlms.load_profile.reading import ProfileReader
+from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scalings, Transformers
+from agent.dlms.meter_class import EXPONENTS, MeterClass
 from agent.dlms.security.settings import Security
-from agent.driver import ProfileRow, Sample
+from agent.driver import ClockReading, MeterEvent, ProfileRow, Sample
 from agent.line.port import Port
 from wire.clock import Clock
 
@@ -33,41 +37,101 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+MakeCarrier = Callable[[int], Carrier]
+"""A carrier to the meter for a client with this SAP."""
+
+
+class _Exchanged(DlmsError):
+    """Another serial number came than before; never leaves the driver."""
+
 
 class DlmsDriver:
-    """Implements `agent.driver.Driver`. Used by the line's own thread only."""
+    """Implements `agent.driver.ProfileDriver`. Used by the line's own thread only."""
 
     def __init__(
         self,
+        carrier: MakeCarrier,
+        meter_class: MeterClass,
+        clock: Clock,
+        *,
+        security: Security,
+        name: str,
+        transformers: Transformers = NO_TRANSFORMERS,
+    ) -> None:
+        """`name` says in errors which meter is meant.
+
+        Raises ValueError for a password that is missing, or ratios where the
+        class has primary values.
+        """
+        if meter_class.needs_password and security.password is None:
+            raise ValueError(
+                f"meter class {meter_class.name} associates with a password (LLS) and {name} has "
+                "none; set password_file for it"
+            )
+        if transformers != NO_TRANSFORMERS and meter_class.profile.side == "primary":
+            raise ValueError(
+                f"{name} has a transformer ratio, and meter class {meter_class.name} shows primary "
+                "values already; remove the ratio"
+            )
+        self._carrier = carrier
+        self._class = meter_class
+        self._clock = clock
+        self._security = security
+        self._name = name
+        self._transformers = transformers
+        self._client: Client | None = None
+        self._serial: str | None = None
+        self._scalings = Scalings(name, meter_class.name)
+        time = MeterTime(
+            meter_class.utc_offset_min, inverted_deviation=meter_class.inverted_deviation
+        )
+        self._profile = ProfileReader(
+            meter_class.profile,
+            meter_class.serial,
+            self._scalings,
+            time,
+            clock,
+            transformers=transformers,
+            identify=self._identify,
+            meter=name,
+        )
+        self._meter_clock = MeterClock(
+            meter_class.profile.clock, meter_class.clock_setting, time, clock, name
+        )
+        self._logs = {
+            log_name: EventLogReader(log_name, settings, time, clock, name)
+            for log_name, settings in meter_class.logs.items()
+        }
+
+    @classmethod
+    def on_port(
+        cls,
         port: Port,
-        profile: MeterClass,
+        meter_class: MeterClass,
         clock: Clock,
         *,
         server_address: str,
         password: bytes | None = None,
-    ) -> None:
-        """Raises ValueError for an address that does not fit or a missing password."""
-        if profile.needs_password and password is None:
-            raise ValueError(
-                f"meter class {profile.name} associates with a password (LLS) and meter "
-                f"{server_address} has none; set password_file for it"
+        transformers: Transformers = NO_TRANSFORMERS,
+    ) -> DlmsDriver:
+        """A meter without ciphering behind HDLC on a port; raises ValueError."""
+        name = f"DLMS meter {server_address} ({meter_class.name})"
+        server = encode_server_address(server_address, meter_class.address_bytes)
+
+        def carrier(client_sap: int) -> Carrier:
+            return HdlcCarrier(
+                port,
+                meter_class.link,
+                client_address=client_address(client_sap),
+                server_address=server,
+                name=name,
             )
-        self._port = port
-        self._class = profile
-        self._clock = clock
-        self._name = f"DLMS meter {server_address} ({profile.name})"
-        self._server = encode_server_address(server_address, profile.address_bytes)
-        self._client_address = client_address(profile.client_sap)
-        self._security = (
-            Security(mechanism="lls", password=password) if profile.needs_password else Security()
+
+        mechanism = Security(mechanism="lls", password=password)
+        security = mechanism if meter_class.needs_password else Security()
+        return cls(
+            carrier, meter_class, clock, security=security, name=name, transformers=transformers
         )
-        self._time = MeterTime(
-            profile.utc_offset_min, inverted_deviation=profile.inverted_deviation
-        )
-        self._client: Client | None = None
-        self._scalings: dict[Attribute, Scaling] = {}
-        self._columns: Columns | None = None
-        self._serial: str | None = None
 
     @property
     def keeps_profile(self) -> bool:
@@ -78,12 +142,22 @@ class DlmsDriver:
         """Serial number as it came with the values read last; None before the first."""
         return self._serial
 
+    @property
+    def event_logs(self) -> tuple[str, ...]:
+        return tuple(self._logs)
+
+    @property
+    def clock_bounds(self) -> ClockBounds | None:
+        """Where the meter's clock is by the newest row's stamp; None where no read told."""
+        newest, period_s = self._profile.newest, self._profile.period_s
+        return None if newest is None or period_s is None else ClockBounds.of(*newest, period_s)
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """Keeps one association for the reads inside; raises ReadError when it does not come up."""
         if self._client is not None:
             raise RuntimeError(f"{self._name} already has a session; sessions do not nest")
-        with self._new_client() as client:
+        with self._new_client(self._class.client_sap, self._security) as client:
             self._client = client
             try:
                 yield
@@ -95,13 +169,37 @@ class DlmsDriver:
 
     def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
         return self._associated(
-            lambda client: self._profile(client, first_end_utc_s, last_end_utc_s)
+            lambda client: self._of_one_meter(
+                lambda: self._profile.read(client, first_end_utc_s, last_end_utc_s)
+            )
         )
+
+    def read_clock(self) -> ClockReading:
+        return self._associated(self._meter_clock.read)
+
+    def set_clock(self) -> ClockReading:
+        self._meter_clock.check_allowed()
+        return self._associated(
+            lambda client: self._meter_clock.set(client, self._profile.learn(client).period_s)
+        )
+
+    def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
+        """Raises ValueError for a log that is not among `event_logs`."""
+        reader = self._logs.get(log)
+        if reader is None:
+            raise ValueError(f"{self._name} has no log {log!r}; it has {', '.join(self._logs)}")
+
+        def read(client: Client) -> list[MeterEvent]:
+            self._identify(client.get(self._class.serial))
+            return reader.read(client, after_utc_s)
+
+        return self._associated(lambda client: self._of_one_meter(lambda: read(client)))
 
     def _associated(self, read: Callable[[Client], Result]) -> Result:
         """Reads within the session if there is one, otherwise in an association of its own.
 
-        A link that the meter left in the middle is made anew, once.
+        A link that the meter left in the middle is made anew, once; a counter
+        that is behind the meter's is raised, once.
         """
         if self._client is not None:
             return read(self._client)
@@ -109,64 +207,82 @@ class DlmsDriver:
             return self._once(read)
         except LinkLost as error:
             log.info("%s: link lost (%s), making a new one", self._name, error)
-            return self._once(read)
+        except CounterBehind as error:
+            self._raise_counter(error)
+        return self._once(read)
 
     def _once(self, read: Callable[[Client], Result]) -> Result:
         with self.session():
             assert self._client is not None
             return read(self._client)
 
-    def _new_client(self) -> Client:
+    def _raise_counter(self, error: CounterBehind) -> None:
+        """Raises our counter above the one that the meter shows to everyone; raises `error`."""
+        where, counter = self._class.counter_object, self._security.counter
+        if where is None or counter is None:
+            raise error
+        with self._new_client(PUBLIC_CLIENT, Security()) as client:
+            value = client.get(where)
+        if not isinstance(value, int) or not 0 <= value < 1 << 32:
+            raise AnswerMalformed(
+                f"{self._name}: expected the invocation counter {where} as a number of 32 bits, "
+                f"came {value!r}"
+            ) from error
+        log.warning("%s: raises its invocation counter above the meter's %d", self._name, value)
+        counter.raise_above(value)
+
+    def _new_client(self, client_sap: int, security: Security) -> Client:
         link = self._class.link
-        carrier = HdlcCarrier(
-            self._port,
-            link,
-            client_address=self._client_address,
-            server_address=self._server,
-            name=self._name,
-        )
         return Client(
-            carrier,
-            self._security,
+            self._carrier(client_sap),
+            security,
             name=self._name,
             max_pdu=link.max_pdu,
             lists=link.lists,
             release=link.release,
         )
 
-    def _is_same_meter(self, value: Any) -> bool:
-        """Notes the serial number; False when it is another, and all that was kept is forgotten."""
+    def _identify(self, value: Any) -> None:
+        """Notes the serial number; raises _Exchanged when it is another than before."""
         serial = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         serial = serial.strip("\0 ")
         before, self._serial = self._serial, serial
         if before is None or before == serial:
-            return True
-        log.warning("%s: serial number was %s, is %s", self._name, before, serial)
-        self._scalings.clear()
-        self._columns = None
-        return False
+            return
+        raise _Exchanged(f"{self._name}: serial number was {before}, is {serial}")
 
-    def _changes_always(self) -> MeterDiffers:
-        return MeterDiffers(
-            f"{self._name}: the serial number changes from one read to the next, now "
-            f"{self._serial}; check that no two meters have this server address"
-        )
+    def _of_one_meter(self, read: Callable[[], Result]) -> Result:
+        """What one meter says; once more from the beginning when another one turns up."""
+        try:
+            return read()
+        except _Exchanged as error:
+            log.warning("%s", error)
+        self._scalings.forget()
+        self._profile.forget()
+        for reader in self._logs.values():
+            reader.forget()
+        try:
+            return read()
+        except _Exchanged as error:
+            raise MeterDiffers(
+                f"{self._name}: the serial number changes from one read to the next, now "
+                f"{self._serial}; check that no two meters have this server address"
+            ) from error
 
     def _sample(self, client: Client) -> Sample:
+        return self._of_one_meter(lambda: self._sample_of(client))
+
+    def _sample_of(self, client: Client) -> Sample:
         quantities = self._class.quantities
+        self._scalings.learn(client, quantities.values())
         wanted = [self._class.serial, *(quantity.attribute for quantity in quantities.values())]
-        for _ in range(2):
-            self._learn_scalings(client, quantities.values())
-            began_utc_s = self._clock.now_utc_s()
-            serial, *raw = client.get_many(wanted)
-            middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
-            if self._is_same_meter(serial):
-                break
-        else:
-            raise self._changes_always()
+        began_utc_s = self._clock.now_utc_s()
+        serial, *raw = client.get_many(wanted)
+        middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
+        self._identify(serial)
         values = {
             name: self._scalings[quantity.attribute].whole(
-                self._integer(quantity.attribute, value), EXPONENTS[name]
+                self._integer(quantity.attribute, value), EXPONENTS[name], self._transformers
             )
             for (name, quantity), value in zip(quantities.items(), raw, strict=True)
         }
@@ -176,77 +292,3 @@ class DlmsDriver:
         if not isinstance(value, int):
             raise MeterDiffers(f"{self._name}: expected {attribute} to be an integer, is {value!r}")
         return value
-
-    def _profile(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
-        for _ in range(2):
-            columns = self._columns
-            if columns is None:
-                columns = self._columns = self._learn_columns(client)
-            rows = self._slices(client, columns, first_utc_s, last_utc_s)
-            if rows is not None:
-                return rows
-        raise self._changes_always()
-
-    def _slices(
-        self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int
-    ) -> list[ProfileRow] | None:
-        """All rows, so many at a time; None when the meter turns out to be another one."""
-        buffer = self._class.profile.buffer
-        rows: list[ProfileRow] = []
-        step_s = self._class.profile.slice_rows * columns.period_s
-        for first in range(first_utc_s, last_utc_s + 1, step_s):
-            last = min(first + step_s - 1, last_utc_s)
-            selection = self._selection(first, last, columns)
-            if first == first_utc_s:
-                serial, data = client.get_with_data(self._class.serial, buffer, selection)
-                if not self._is_same_meter(serial):
-                    return None
-            else:
-                data = client.get_data(buffer, selection)
-            rows += columns.rows(data, first, last)
-        return rows
-
-    def _selection(self, first_utc_s: int, last_utc_s: int, columns: Columns) -> bytes:
-        profile = self._class.profile
-        first_utc_s -= profile.widen_rows * columns.period_s
-        last_utc_s += profile.widen_rows * columns.period_s
-        if profile.whole_hours:
-            first_utc_s -= first_utc_s % 3600
-            last_utc_s += -last_utc_s % 3600
-        return by_range(self._time.octets(first_utc_s), self._time.octets(last_utc_s))
-
-    def _learn_columns(self, client: Client) -> Columns:
-        profile = self._class.profile
-        captured, period_s = client.get_many([profile.capture_objects, profile.capture_period])
-        if not isinstance(period_s, int) or period_s <= 0:
-            raise MeterDiffers(
-                f"{self._name}: expected a load profile with a capture period in s, is {period_s!r}"
-            )
-        positions = map_columns(captured, profile, self._name)
-        self._learn_scalings(client, profile.columns.values())
-        scalings = {
-            name: self._scalings[quantity.attribute] for name, quantity in profile.columns.items()
-        }
-        return Columns(profile, positions, scalings, period_s, self._time, self._name)
-
-    def _learn_scalings(self, client: Client, quantities: Any) -> None:
-        """Reads scaler and unit of the registers that are not known yet; raises MeterDiffers."""
-        wanted: list[Quantity] = [
-            quantity for quantity in quantities if quantity.attribute not in self._scalings
-        ]
-        if not wanted:
-            return
-        answers = client.get_many([quantity.attribute.scaler_unit for quantity in wanted])
-        for quantity, answer in zip(wanted, answers, strict=True):
-            if not isinstance(answer, tuple) or len(answer) != 2:
-                raise AnswerMalformed(
-                    f"{self._name}: expected scaler and unit of {quantity.attribute}, "
-                    f"came {answer!r}"
-                )
-            scaling = Scaling.of(answer[0], answer[1])
-            if scaling.unit != quantity.unit:
-                raise MeterDiffers(
-                    f"{self._name}: {quantity.attribute} is in {scaling.unit!r}, the meter class "
-                    f"{self._class.name} says {quantity.unit!r}; give the meter its right model"
-                )
-            self._scalings[quantity.attribute] = scaling

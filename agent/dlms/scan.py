@@ -116,7 +116,9 @@ def _fitting(
         meter_class = load_meter_class(model)
         if meter_class.needs_password and password is None:
             continue
-        driver = DlmsDriver(port, meter_class, clock, server_address=address, password=password)
+        driver = DlmsDriver.on_port(
+            port, meter_class, clock, server_address=address, password=password
+        )
         try:
             sample = driver.sample()
         except ReadError:

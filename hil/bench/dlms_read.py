@@ -94,7 +94,7 @@ def _driver_figures(port: CountingPort) -> Iterator[Figure]:
     """What the agent's driver takes: agreed sizes, serial number, one row more on either side."""
     meter_class = load_meter_class("idis_residential")
     drivers = {
-        address: DlmsDriver(
+        address: DlmsDriver.on_port(
             port, meter_class, SystemClock(), server_address=address, password=PASSWORD
         )
         for address in addresses()

@@ -11,62 +11,42 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent.dlms.apdu.attribute import Attribute
-from agent.dlms.axdr import AxdrError
-from agent.dlms.constants import UNITS, obis_text
+from agent.dlms.axdr import AxdrError, Bits
+from agent.dlms.constants import obis_text
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
-from agent.dlms.load_profile.rows import decode_rows
+from agent.dlms.load_profile.rows import Row, decode_rows
+from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scaling, Transformers, scaled
 from agent.dlms.meter_class import EXPONENTS, LoadProfile
 from agent.driver import ProfileRow
 from wire.quality import Quality
 
+__all__ = [
+    "Columns",
+    "ProfileAnswer",
+    "RowsDoNotFit",
+    "Scaling",
+    "capture_positions",
+    "joined",
+    "map_columns",
+]
+
 log = logging.getLogger(__name__)
 
-_CLOCK_STATUS: Final = 11
 _REGISTERS: Final = ("import_wh", "export_wh", "import_varh")
 _VALUES: Final = (*_REGISTERS, "voltage_dv", "current_ca")
 _PROFILE: Final = int(Quality.PROFILE)
 _CLOCK_UNTRUSTED: Final = int(Quality.CLOCK_UNTRUSTED)
+_NO_STAMP: Final = -1
+"""In place of the stamp of a row whose clock is not known; lies in no range."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """Scaler and unit of a register: the value in `unit` is raw x 10^scaler."""
-
-    scaler: int
-    unit: str
-
-    @classmethod
-    def of(cls, scaler: object, unit: object) -> Scaling:
-        """From the two elements of attribute 3; raises MeterDiffers."""
-        if not isinstance(scaler, int) or not isinstance(unit, int) or abs(scaler) > 12:
-            raise MeterDiffers(f"expected a scaler of -12 to 12 and a unit, came {scaler}, {unit}")
-        return cls(scaler, UNITS.get(unit, f"unit {unit}"))
-
-    def whole(self, raw: int, exponent: int) -> int:
-        """raw x 10^(scaler + exponent) as an integer, halves away from zero."""
-        return _scaled(raw, self.scaler + exponent)
-
-
-def _scaled(raw: int, power: int) -> int:
-    if power >= 0:
-        whole: int = raw * 10**power
-        return whole
-    divisor: int = 10**-power
-    magnitude = (2 * abs(raw) + divisor) // (2 * divisor)
-    return magnitude if raw >= 0 else -magnitude
-
-
-def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[str, int]:
-    """Position of clock, status and each quantity among the captured objects (attribute 3).
-
-    Raises MeterDiffers when the clock or an energy is not captured; a quantity
-    that the class lists and the meter does not capture is an error as well.
-    """
+def capture_positions(captured: object, meter: str) -> dict[Attribute, int]:
+    """Position of each captured object (attribute 3 of a profile); raises AnswerMalformed."""
     if not isinstance(captured, list):
         raise AnswerMalformed(f"{meter}: expected a list of capture objects, came {captured!r}")
     found: dict[Attribute, int] = {}
@@ -78,6 +58,20 @@ def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[str,
             raise AnswerMalformed(
                 f"{meter}: capture object {position + 1} is malformed: {entry!r}"
             ) from error
+    return found
+
+
+class RowsDoNotFit(AnswerMalformed):
+    """Rows came whose columns are not those that the capture objects name."""
+
+
+def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[str, int]:
+    """Position of clock, status and each quantity among the captured objects (attribute 3).
+
+    Raises MeterDiffers when the clock or an energy is not captured; a quantity
+    that the class lists and the meter does not capture is an error as well.
+    """
+    found = capture_positions(captured, meter)
     wanted = {name: quantity.attribute for name, quantity in profile.columns.items()}
     wanted["clock"] = profile.clock
     if profile.status is not None:
@@ -93,6 +87,48 @@ def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[str,
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileAnswer:
+    """What one answer of the buffer holds."""
+
+    rows: list[ProfileRow]
+    """Those with an end in the range, oldest first, one for each end."""
+    count: int
+    """Rows that came, whatever their stamp."""
+    oldest_utc_s: int = 0
+    newest_utc_s: int = 0
+    """Earliest and latest stamp of all rows that came; 0 where none did."""
+    off_utc_s: tuple[int, ...] = ()
+    """Stamps of rows that were passed over: off the period, or a stamp for the second time."""
+
+
+def joined(answers: Sequence[ProfileAnswer]) -> ProfileAnswer:
+    """Answers one after the other as one; of rows with the same stamp the first counts.
+
+    A row that came in two answers is one row.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    kept: dict[int, ProfileRow] = {}
+    off_utc_s = [stamp for answer in answers for stamp in answer.off_utc_s]
+    for answer in answers:
+        for row in answer.rows:
+            known = kept.get(row.end_utc_s)
+            if known is None:
+                kept[row.end_utc_s] = row
+            elif known != row:
+                kept[row.end_utc_s] = replace(known, flags=known.flags | _CLOCK_UNTRUSTED)
+                off_utc_s.append(row.end_utc_s)
+    came = [answer for answer in answers if answer.count]
+    return ProfileAnswer(
+        [kept[end_utc_s] for end_utc_s in sorted(kept)],
+        sum(answer.count for answer in came),
+        min((answer.oldest_utc_s for answer in came), default=0),
+        max((answer.newest_utc_s for answer in came), default=0),
+        tuple(off_utc_s),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """How the rows of one meter's profile are read."""
 
@@ -102,9 +138,16 @@ class Columns:
     period_s: int
     time: MeterTime
     meter: str
+    transformers: Transformers = NO_TRANSFORMERS
+    width: int | None = None
+    """Number of captured objects; None = a row may have any more than the highest position."""
 
     def rows(self, data: bytes, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
         """Rows of an encoded buffer with ends in [first, last], oldest first; AnswerMalformed."""
+        return self.read(data, first_utc_s, last_utc_s).rows
+
+    def read(self, data: bytes, first_utc_s: int, last_utc_s: int) -> ProfileAnswer:
+        """As `rows`, with what else came; raises AnswerMalformed, RowsDoNotFit."""
         try:
             rows, _ = decode_rows(data)
         except AxdrError as error:
@@ -112,41 +155,46 @@ class Columns:
                 f"{self.meter}: the load profile is malformed: {error}"
             ) from error
         if not rows:
-            return []
-        widest = max(self.positions.values())
-        if min(map(len, rows)) <= widest:
-            raise AnswerMalformed(f"{self.meter}: a profile row has {min(map(len, rows))} columns")
+            return ProfileAnswer([], 0)
+        self._check_widths(rows)
         columns = list(zip(*rows, strict=False))
         ends_utc_s, flags = self._ends_and_flags(columns, len(rows))
         values = [self._values(name, columns, len(rows)) for name in _VALUES]
-        return self._kept(zip(ends_utc_s, *values, flags, strict=True), first_utc_s, last_utc_s)
+        kept, off = self._kept(
+            zip(ends_utc_s, *values, flags, strict=True), first_utc_s, last_utc_s
+        )
+        known = [end for end in ends_utc_s if end != _NO_STAMP] or [0]
+        return ProfileAnswer(kept, len(rows), min(known), max(known), tuple(off))
 
-    def _kept(self, rows: Any, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
+    def _check_widths(self, rows: Sequence[Row]) -> None:
+        widths = set(map(len, rows))
+        fewest = max(self.positions.values()) + 1
+        if min(widths) < fewest or (self.width is not None and widths != {self.width}):
+            raise RowsDoNotFit(
+                f"{self.meter}: expected profile rows of {self.width or fewest} columns, "
+                f"came {', '.join(map(str, sorted(widths)))}"
+            )
+
+    def _kept(
+        self, rows: Any, first_utc_s: int, last_utc_s: int
+    ) -> tuple[list[ProfileRow], list[int]]:
         kept: dict[int, ProfileRow] = {}
-        passed_over = 0
+        off_utc_s: list[int] = []
         for fields in rows:
             end_utc_s = fields[0]
             if not first_utc_s <= end_utc_s <= last_utc_s:
                 continue
             if end_utc_s % self.period_s:
-                passed_over += 1
+                off_utc_s.append(end_utc_s)
             elif end_utc_s in kept:
                 first = kept[end_utc_s]
-                kept[end_utc_s] = ProfileRow(
-                    first.end_utc_s,
-                    first.import_wh,
-                    first.export_wh,
-                    first.import_varh,
-                    first.voltage_dv,
-                    first.current_ca,
-                    first.flags | _CLOCK_UNTRUSTED,
-                )
-                passed_over += 1
+                kept[end_utc_s] = replace(first, flags=first.flags | _CLOCK_UNTRUSTED)
+                off_utc_s.append(end_utc_s)
             else:
                 kept[end_utc_s] = ProfileRow(*fields)
-        if passed_over:
-            log.info("%s: %d rows off the period or with a known stamp", self.meter, passed_over)
-        return [kept[end_utc_s] for end_utc_s in sorted(kept)]
+        if off_utc_s:
+            log.info("%s: %d rows off the period or with a known stamp", self.meter, len(off_utc_s))
+        return [kept[end_utc_s] for end_utc_s in sorted(kept)], off_utc_s
 
     def _ends_and_flags(self, columns: Sequence[Any], count: int) -> tuple[list[int], list[int]]:
         clocks = columns[self.positions["clock"]]
@@ -166,31 +214,42 @@ class Columns:
         return ends_utc_s, flags
 
     def _filled_clocks(self, clocks: Sequence[Any]) -> list[int]:
+        """Stamps with those of null clocks; nothing is known before the first that is written."""
         ends_utc_s: list[int] = []
+        previous = _NO_STAMP
         for octets in clocks:
             if isinstance(octets, bytes):
-                ends_utc_s.append(self.time.utc_s(octets))
-            elif octets is None and ends_utc_s:
-                ends_utc_s.append(ends_utc_s[-1] + self.period_s)
-            else:
-                raise AnswerMalformed(
+                previous = self.time.utc_s(octets)
+            elif octets is not None:
+                raise RowsDoNotFit(
                     f"{self.meter}: expected a row's clock as a date-time, came {octets!r}"
                 )
+            elif previous != _NO_STAMP:
+                previous += self.period_s
+            ends_utc_s.append(previous)
         return ends_utc_s
 
     def _status(self, column: Sequence[Any]) -> list[int]:
-        table = self.profile.status_flags
+        table, wide = self.profile.status_flags, self.profile.wide_status
         previous = 0
         flags = []
         for status in column:
-            if status is None:
-                status = previous
-            if not isinstance(status, int):
-                raise AnswerMalformed(f"{self.meter}: expected a status number, came {status!r}")
-            previous = status
-            # Some makers widen the status to 2 or 4 bytes; the eight known bits are the low ones.
-            flags.append(table[status & 0xFF] | _PROFILE)
+            if status is not None:
+                previous = status if type(status) is int else self._status_number(status)
+            found = table[previous & 0xFF] | _PROFILE
+            for bit, flag in wide:
+                if previous >> bit & 1:
+                    found |= flag
+            flags.append(found)
         return flags
+
+    def _status_number(self, status: Any) -> int:
+        """A status as a number: some makers write it as a bit string, others as 1 to 4 bytes."""
+        if isinstance(status, Bits) and len(status.text) <= 32:
+            return sum(1 << bit for bit, digit in enumerate(status.text) if digit == "1")
+        if isinstance(status, bytes) and 1 <= len(status) <= 4:
+            return int.from_bytes(status, "big")
+        raise RowsDoNotFit(f"{self.meter}: expected a status of up to 32 bits, came {status!r}")
 
     def _values(self, name: str, columns: Sequence[Any], count: int) -> Sequence[int | None]:
         """One quantity of all rows in our unit; None where the class has no such column."""
@@ -199,15 +258,18 @@ class Columns:
             return (None,) * count
         column = columns[position]
         kinds = set(map(type, column))
+        if kinds - {int, type(None)}:
+            raise RowsDoNotFit(f"{self.meter}: column {name} holds a value that is no integer")
         if type(None) in kinds and self.profile.null_is_previous:
             column = _carried(column)
-        if kinds - {int, type(None)}:
-            raise AnswerMalformed(f"{self.meter}: column {name} holds a value that is no integer")
-        power = self.scalings[name].scaler + EXPONENTS[name]
-        if power == 0:
+        factor = self.scalings[name].factor(EXPONENTS[name], self.transformers)
+        if factor == 1:
             whole: Sequence[int | None] = column
             return whole
-        return [None if raw is None else _scaled(raw, power) for raw in column]
+        if factor.denominator == 1:
+            times = factor.numerator
+            return [None if raw is None else raw * times for raw in column]
+        return [None if raw is None else scaled(raw, factor) for raw in column]
 
 
 def _carried(column: Sequence[Any]) -> list[Any]:

@@ -2,7 +2,9 @@
 
 A date-time is local time with the deviation of UTC from it: UTC = local +
 deviation, -60 for UTC+01:00. Two things differ between meters and are settings:
-what holds when the deviation is not specified, and the deviation's sign.
+what holds when the deviation is not specified, and the deviation's sign. A
+meter that shows local time without a deviation says in the clock status
+whether that is summer time.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ _FIELDS: Final = struct.Struct(">4sxBBBxhB")
 _UNSPECIFIED_DEVIATION: Final = -0x8000
 _NO_STATUS: Final = 0xFF
 _DAYS_REMEMBERED: Final = 64
+_SUMMER_MIN: Final = 60
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 INVALID: Final = 0x01
@@ -39,7 +42,7 @@ class MeterTime:
         """Seconds since 1970 UTC; raises AnswerMalformed if date or time is not specified."""
         if len(octets) != 12:
             raise AnswerMalformed(f"expected a date-time of 12 bytes, came {octets.hex()}")
-        day, hour, minute, second, deviation, _ = _FIELDS.unpack(octets)
+        day, hour, minute, second, deviation, status = _FIELDS.unpack(octets)
         day_s = self._days.get(day)
         if day_s is None:
             if len(self._days) >= _DAYS_REMEMBERED:
@@ -51,25 +54,35 @@ class MeterTime:
             raise AnswerMalformed(f"expected a time of day, came the date-time {octets.hex()}")
         if deviation == _UNSPECIFIED_DEVIATION:
             deviation = -self._utc_offset_min
+            if status & DAYLIGHT_SAVING and status != _NO_STATUS:
+                deviation -= _SUMMER_MIN
         else:
             deviation *= self._sign
         seconds: int = day_s + hour * 3600 + minute * 60 + second + deviation * 60
         return seconds
 
+    def utc_ms(self, octets: bytes) -> int:
+        """As `utc_s`, in ms, with the hundredths where the meter has them."""
+        seconds = self.utc_s(octets)
+        hundredths = octets[8]
+        return seconds * 1000 + (hundredths * 10 if hundredths < 100 else 0)
+
+    def like(self, octets: bytes, utc_s: int) -> bytes:
+        """The date-time of an instant in the form of another: same deviation and summer time."""
+        raw = int.from_bytes(octets[9:11], "big", signed=True)
+        status = octets[11]
+        if raw != _UNSPECIFIED_DEVIATION:
+            local_s = utc_s - raw * self._sign * 60
+        else:
+            summer = status & DAYLIGHT_SAVING and status != _NO_STATUS
+            local_s = utc_s + (self._utc_offset_min + (_SUMMER_MIN if summer else 0)) * 60
+        kept = status if status == _NO_STATUS else status & DAYLIGHT_SAVING
+        return _encoded(local_s, raw, kept)
+
     def octets(self, utc_s: int) -> bytes:
         """The date-time of an instant in the meter's standard time; day of week not specified."""
-        local = time.gmtime(utc_s + self._utc_offset_min * 60)
-        day = struct.pack(">HBBB", local.tm_year, local.tm_mon, local.tm_mday, 0xFF)
-        clock = struct.pack(
-            ">BBBBhB",
-            local.tm_hour,
-            local.tm_min,
-            local.tm_sec,
-            0,
-            -self._utc_offset_min * self._sign,
-            0,
-        )
-        return day + clock
+        local_s = utc_s + self._utc_offset_min * 60
+        return _encoded(local_s, -self._utc_offset_min * self._sign, 0)
 
 
 def untrusted(octets: bytes) -> bool:
@@ -86,3 +99,20 @@ def _day_s(octets: bytes) -> int:
         return (date(year, month, day).toordinal() - _EPOCH_ORDINAL) * 86400
     except ValueError as error:
         raise AnswerMalformed(f"expected a whole date, came {octets.hex()} ({error})") from error
+
+
+def _encoded(local_s: int, deviation: int, status: int) -> bytes:
+    local = time.gmtime(local_s)
+    return struct.pack(
+        ">HBBBBBBBhB",
+        local.tm_year,
+        local.tm_mon,
+        local.tm_mday,
+        0xFF,
+        local.tm_hour,
+        local.tm_min,
+        local.tm_sec,
+        0,
+        deviation,
+        status,
+    )

@@ -34,7 +34,12 @@ _FEWEST_AHEAD: Final = 4
 
 
 def decode_rows(data: bytes) -> tuple[list[Row], int]:
-    """Rows of an array of structures that begins `data`, and where it ends; raises AxdrError."""
+    """Rows of an array of structures that begins `data`, and where it ends; raises AxdrError.
+
+    A compact array holds one layout by its nature and is decoded as such.
+    """
+    if data[:1] == bytes([Tag.COMPACT_ARRAY]):
+        return _of_compact_array(data)
     if data[:1] != bytes([Tag.ARRAY]):
         raise AxdrError(f"expected an array (tag 1) of rows, found {data[:1].hex() or 'no data'}")
     count, at = axdr.read_length(data, 1)
@@ -57,6 +62,13 @@ def decode_rows(data: bytes) -> tuple[list[Row], int]:
             ahead = tried * 2 if fitting == tried else _FEWEST_AHEAD
             if fitting < tried:
                 break
+    return rows, at
+
+
+def _of_compact_array(data: bytes) -> tuple[list[Row], int]:
+    rows, at = axdr.decode(data)
+    if not all(isinstance(row, tuple) for row in rows):
+        raise AxdrError("expected a compact array of structures, found one of single values")
     return rows, at
 
 

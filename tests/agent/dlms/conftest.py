@@ -110,7 +110,7 @@ class Bench:
     def another_driver(self, **changes: object) -> DlmsDriver:
         """A driver whose meter class differs in the named settings of its load profile."""
         profile = dataclasses.replace(self.meter_class.profile, **changes)
-        return DlmsDriver(
+        return DlmsDriver.on_port(
             self.wire,
             dataclasses.replace(self.meter_class, profile=profile),
             self.clock,
@@ -133,7 +133,9 @@ def make_bench() -> Callable[..., Bench]:
         clock = StoppedClock()
         wire = Wire(DlmsBus({"1/17": meter, "1/18": DlmsMeter(Face("LS0012346"))}, clock))
         meter_class = quick(load_meter_class(model))
-        driver = DlmsDriver(wire, meter_class, clock, server_address="1/17", password=b"loadscape")
+        driver = DlmsDriver.on_port(
+            wire, meter_class, clock, server_address="1/17", password=b"loadscape"
+        )
         return Bench(meter, wire, clock, meter_class, driver)
 
     return make

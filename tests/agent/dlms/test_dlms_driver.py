@@ -186,7 +186,7 @@ def test_a_meter_that_falls_silent_in_the_middle_is_disconnected(bench):
 
 
 def test_a_wrong_password_is_refused_with_its_name(bench):
-    driver = DlmsDriver(
+    driver = DlmsDriver.on_port(
         bench.wire, bench.meter_class, bench.clock, server_address="1/17", password=b"wrong"
     )
     with pytest.raises(AssociationRefused, match="authentication-failure") as error:
@@ -197,12 +197,12 @@ def test_a_wrong_password_is_refused_with_its_name(bench):
 
 def test_a_class_with_password_needs_one(bench):
     with pytest.raises(ValueError, match="password_file"):
-        DlmsDriver(bench.wire, bench.meter_class, bench.clock, server_address="1/17")
+        DlmsDriver.on_port(bench.wire, bench.meter_class, bench.clock, server_address="1/17")
 
 
 def test_the_public_client_may_not_read_registers(bench):
     public = dataclasses.replace(bench.meter_class, client_sap=16, needs_password=False)
-    driver = DlmsDriver(bench.wire, public, bench.clock, server_address="1/17")
+    driver = DlmsDriver.on_port(bench.wire, public, bench.clock, server_address="1/17")
     with pytest.raises(AccessRefused, match="read-write-denied") as error:
         driver.sample()
     assert "read-write-denied" in error.value.result
@@ -212,7 +212,7 @@ def test_a_unit_that_the_class_does_not_expect_is_an_error(bench):
     quantities = dict(bench.meter_class.quantities)
     quantities["import_wh"] = dataclasses.replace(quantities["import_wh"], unit="varh")
     wrong = dataclasses.replace(bench.meter_class, quantities=quantities)
-    driver = DlmsDriver(
+    driver = DlmsDriver.on_port(
         bench.wire, wrong, bench.clock, server_address="1/17", password=b"loadscape"
     )
     with pytest.raises(MeterDiffers, match="is in 'Wh', the meter class"):
@@ -309,6 +309,6 @@ def test_shipped_classes_name_what_the_simulated_meters_hold(make_bench, name):
 
 def test_a_garbled_profile_is_never_half_a_profile(bench):
     bench.driver.profile(LAST_END_UTC_S, LAST_END_UTC_S)
-    columns = bench.driver._columns
+    columns = bench.driver._profile._columns
     with pytest.raises(AnswerMalformed):
         columns.rows(b"\x01\x02\x02\x07", 0, NOW_UTC_S)

@@ -38,7 +38,9 @@ def port(bench, tmp_path: Path) -> Iterator[SerialPort]:
 def a_driver(bench, port: SerialPort, address: str) -> DlmsDriver:
     link = dataclasses.replace(bench.meter_class.link, response_s=0.3)
     meter_class = dataclasses.replace(bench.meter_class, link=link)
-    return DlmsDriver(port, meter_class, bench.clock, server_address=address, password=b"loadscape")
+    return DlmsDriver.on_port(
+        port, meter_class, bench.clock, server_address=address, password=b"loadscape"
+    )
 
 
 def test_two_meters_of_one_line_are_read_at_line_speed(bench, port):

@@ -1,0 +1,176 @@
+"""A meter's event logs: profiles whose rows are entries, read by range from where one left off.
+
+Columns are mapped from attribute 3: the clock, the event code, and whatever
+else there is goes into the detail. One call asks for a bounded stretch of
+time, wider while nothing is found and narrower when the answer is too large,
+so that the first look into a full log costs no more than the later ones.
+Source: IEC 62056-6-1, logs 0.0.99.98.x.255, event codes 0.0.96.11.x.255.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent.dlms import axdr
+from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.apdu.selection import by_range
+from agent.dlms.client import Client
+from agent.dlms.constants import obis_text
+from agent.dlms.errors import AnswerMalformed, AnswerTooLarge, MeterDiffers
+from agent.dlms.load_profile.columns import RowsDoNotFit, capture_positions
+from agent.dlms.load_profile.meter_time import MeterTime
+from agent.dlms.load_profile.rows import decode_rows
+from agent.dlms.meter_class import EventLog
+from agent.driver import MeterEvent
+from wire.clock import Clock
+
+log = logging.getLogger(__name__)
+
+STRETCH_S: Final = 7 * 86400
+"""Time asked for at first; doubled while nothing is found, halved while it is too much."""
+_AHEAD_S: Final = 86400
+"""A meter's clock may be so far ahead that its newest entries lie in our future."""
+_LONGEST_DETAIL: Final = 200
+_EVENT_CODE: Final = re.compile(rb"\x00\x00\x60\x0b.\xff", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    hash: bytes
+    clock: int
+    code: int
+    details: dict[int, str]
+    """Position -> name of the further columns."""
+
+
+class EventLogReader:
+    """One event log of one meter. Used by the line's own thread only."""
+
+    def __init__(
+        self, name: str, settings: EventLog, time: MeterTime, clock: Clock, meter: str
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._time = time
+        self._clock = clock
+        self._meter = f"{meter}, {name} log"
+        self._columns: _Columns | None = None
+
+    def forget(self) -> None:
+        """Another meter answers now."""
+        self._columns = None
+
+    def read(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
+        """The next entries at or after an instant, oldest first; raises DlmsError.
+
+        Empty, or with entries of that very second alone, only when there are no
+        later ones: then the whole time up to now was asked for.
+        """
+        until_utc_s = int(self._clock.now_utc_s()) + _AHEAD_S
+        events: list[MeterEvent] = []
+        since_utc_s, stretch_s = after_utc_s, STRETCH_S
+        while since_utc_s <= until_utc_s:
+            last_utc_s = min(since_utc_s + stretch_s, until_utc_s)
+            try:
+                found = self._stretch(client, since_utc_s, last_utc_s)
+            except AnswerTooLarge:
+                if stretch_s <= 1:
+                    raise
+                stretch_s //= 2
+                continue
+            events += found
+            if any(event.at_utc_s > after_utc_s for event in found):
+                break
+            since_utc_s, stretch_s = last_utc_s + 1, stretch_s * 2
+        return events
+
+    def _stretch(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[MeterEvent]:
+        # A second more at each end: some meters leave the bounds out.
+        selection = by_range(self._time.octets(first_utc_s - 1), self._time.octets(last_utc_s + 1))
+        columns = self._columns or self._learn(client)
+        data = client.get_data(self._settings.buffer, selection)
+        try:
+            events = self._events(data, columns)
+        except RowsDoNotFit as error:
+            fresh = self._learn(client)
+            if fresh is columns:
+                raise
+            log.warning("%s: the columns have changed (%s)", self._meter, error)
+            events = self._events(data, fresh)
+        kept = [event for event in events if first_utc_s <= event.at_utc_s <= last_utc_s]
+        return sorted(kept, key=lambda event: event.at_utc_s)
+
+    def _learn(self, client: Client) -> _Columns:
+        encoded = client.get_data(self._settings.capture_objects)
+        seen = hashlib.sha256(encoded).digest()
+        if self._columns is None or self._columns.hash != seen:
+            try:
+                captured, _ = axdr.decode(encoded)
+            except axdr.AxdrError as error:
+                raise AnswerMalformed(
+                    f"{self._meter}: the capture objects are malformed: {error}"
+                ) from error
+            self._columns = self._mapped(seen, capture_positions(captured, self._meter))
+        return self._columns
+
+    def _mapped(self, seen: bytes, found: dict[Attribute, int]) -> _Columns:
+        settings = self._settings
+        code = settings.code or next(
+            (attribute for attribute in found if _EVENT_CODE.fullmatch(attribute.name)), None
+        )
+        if code is None or code not in found or settings.clock not in found:
+            raise MeterDiffers(
+                f"{self._meter}: captures {', '.join(map(str, found))}; expected the clock "
+                f"{settings.clock} and {code or 'an event code 0.0.96.11.x.255'}; "
+                "name its columns in [logs] of the meter class"
+            )
+        names = {attribute: name for name, attribute in settings.columns.items()}
+        details = {
+            position: names.get(attribute, obis_text(attribute.name))
+            for attribute, position in found.items()
+            if attribute not in (code, settings.clock)
+        }
+        return _Columns(seen, found[settings.clock], found[code], details)
+
+    def _events(self, data: bytes, columns: _Columns) -> list[MeterEvent]:
+        try:
+            rows, _ = decode_rows(data)
+        except axdr.AxdrError as error:
+            raise AnswerMalformed(f"{self._meter}: its entries are malformed: {error}") from error
+        events: list[MeterEvent] = []
+        at_utc_s: int | None = None
+        for row in rows:
+            if len(row) <= max(columns.clock, columns.code, *columns.details):
+                raise RowsDoNotFit(f"{self._meter}: an entry has {len(row)} columns: {row!r}")
+            clock, code = row[columns.clock], row[columns.code]
+            # A clock left out is that of the entry before: several things at once.
+            if isinstance(clock, bytes):
+                at_utc_s = self._time.utc_s(clock)
+            if at_utc_s is None or not isinstance(clock, bytes | None) or not isinstance(code, int):
+                raise RowsDoNotFit(
+                    f"{self._meter}: expected a date-time and a code, came {clock!r} and {code!r}"
+                )
+            events.append(MeterEvent(self._name, at_utc_s, code, _detail(row, columns.details)))
+        return events
+
+
+def _detail(row: Sequence[Any], names: dict[int, str]) -> str:
+    parts = [
+        f"{name}={_text(row[position])}"
+        for position, name in names.items()
+        if row[position] is not None
+    ]
+    return " ".join(parts)[:_LONGEST_DETAIL]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, axdr.Bits):
+        return value.text
+    if isinstance(value, bytes):
+        return value.decode("ascii") if value.isalnum() and value.isascii() else value.hex()
+    return "_".join(str(value).split())

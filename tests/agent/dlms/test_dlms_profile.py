@@ -1,0 +1,349 @@
+"""Reading a load profile from meters of many habits, and what is never read wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.dlms import axdr
+from agent.dlms.driver import DlmsDriver
+from agent.dlms.errors import AccessRefused, MeterDiffers
+from agent.dlms.load_profile.columns import RowsDoNotFit
+from agent.dlms.load_profile.scaling import Transformers
+from agent.dlms.meter_class import load_meter_class
+from agent.dlms.security.settings import Security
+from tests.agent.dlms.plain_meter import (
+    COLUMNS,
+    CURRENT,
+    EXPORT,
+    IMPORT,
+    PERIOD_S,
+    REACTIVE,
+    VOLTAGE,
+    PlainMeter,
+    Row,
+)
+from wire.quality import Quality
+
+NOW_UTC_S = 1_763_820_003
+EDGE = NOW_UTC_S - NOW_UTC_S % PERIOD_S
+PROFILE = int(Quality.PROFILE)
+CLASS = load_meter_class("idis_residential")
+
+
+class StoppedClock:
+    def __init__(self) -> None:
+        self.utc_s = float(NOW_UTC_S)
+
+    def now_utc_s(self) -> float:
+        return self.utc_s
+
+    def real_s_until(self, utc_s: float) -> float:
+        return utc_s - self.utc_s
+
+
+def a_row(end: int, **changes) -> Row:
+    number = end // PERIOD_S
+    values = [number * 7 % 10**9, number % 1000, number * 3 % 10**6, 2300 + number % 40, 400]
+    return dataclasses.replace(Row(end, values), **changes)
+
+
+def a_meter(count: int = 200, *habits: str, **fields) -> PlainMeter:
+    rows = [a_row(EDGE - PERIOD_S * ago) for ago in reversed(range(count))]
+    return PlainMeter(StoppedClock(), rows, frozenset(habits), **fields)
+
+
+def a_driver(meter: PlainMeter, *, transformers=None, **changes) -> DlmsDriver:
+    """A driver whose meter class, or its profile, differs in the named settings."""
+    of_profile = {field.name for field in dataclasses.fields(CLASS.profile)}
+    profile = {name: changes.pop(name) for name in list(changes) if name in of_profile}
+    meter_class = dataclasses.replace(
+        CLASS,
+        needs_password=False,
+        profile=dataclasses.replace(CLASS.profile, **profile),
+        **changes,
+    )
+    ratios = {} if transformers is None else {"transformers": transformers}
+    return DlmsDriver(
+        lambda client_sap: meter,
+        meter_class,
+        meter.clock,
+        security=Security(),
+        name="meter P1",
+        **ratios,
+    )
+
+
+def written(rows, first, last):
+    return {row.stamp_utc_s: tuple(row.values) for row in rows if first <= row.stamp_utc_s <= last}
+
+
+def read(rows):
+    return {
+        row.end_utc_s: (
+            row.import_wh,
+            row.export_wh,
+            row.import_varh,
+            row.voltage_dv,
+            row.current_ca,
+        )
+        for row in rows
+    }
+
+
+HABITS = (
+    "range refused",
+    "range empty",
+    "whole hours",
+    "exclusive",
+    "ignores range",
+    "bounds without deviation",
+    "null clocks",
+    "null values",
+)
+
+
+@pytest.mark.parametrize("habit", ["", *HABITS])
+@pytest.mark.parametrize("ago", [(0, 0), (1, 1), (3, 6), (90, 99), (0, 150)])
+def test_whatever_the_meters_habit_the_rows_come(habit, ago):
+    meter = a_meter(200, habit)
+    first, last = EDGE - ago[1] * PERIOD_S, EDGE - ago[0] * PERIOD_S
+    driver = a_driver(meter)
+    for _ in range(2):
+        assert read(driver.profile(first, last)) == written(meter.rows, first, last)
+
+
+@pytest.mark.parametrize("habit", ["range refused", "range empty"])
+def test_a_meter_that_reads_by_entry_only_is_remembered(habit):
+    meter = a_meter(200, habit)
+    driver = a_driver(meter)
+    driver.profile(EDGE - 4 * PERIOD_S, EDGE)
+    assert meter.asked.count("range") == 1
+    driver.profile(EDGE - 9 * PERIOD_S, EDGE)
+    assert meter.asked.count("range") == 1
+    meter.serial = "P2"
+    meter.habits = frozenset()
+    driver.profile(EDGE, EDGE)
+    driver.profile(EDGE, EDGE)
+    assert meter.asked[-1] == "range", "an exchanged meter has its own habits"
+
+
+def test_a_meter_that_reads_by_range_is_not_asked_by_entry():
+    meter = a_meter()
+    driver = a_driver(meter)
+    driver.profile(EDGE, EDGE)
+    driver.profile(EDGE - 20 * PERIOD_S, EDGE)
+    assert "entry" not in meter.asked
+
+
+def test_a_refused_range_is_the_error_where_entries_are_refused_too():
+    driver = a_driver(a_meter(20, "range refused", "no entry"))
+    with pytest.raises(AccessRefused, match="other-reason"):
+        driver.profile(EDGE, EDGE)
+
+
+def test_a_gap_is_believed_where_the_meter_has_no_access_by_entry():
+    meter = a_meter(20, "no entry")
+    del meter.rows[-6]
+    driver = a_driver(meter)
+    for _ in range(2):
+        rows = driver.profile(EDGE - 9 * PERIOD_S, EDGE)
+        assert read(rows) == written(meter.rows, EDGE - 9 * PERIOD_S, EDGE)
+    assert meter.asked.count("entry") == 1
+
+
+@pytest.mark.parametrize(("access", "never"), [("range", "entry"), ("entry", "range")])
+def test_the_class_may_say_how_rows_are_selected(access, never):
+    meter = a_meter(30)
+    del meter.rows[10]
+    driver = a_driver(meter, access=access)
+    assert len(driver.profile(EDGE - 25 * PERIOD_S, EDGE)) == 25
+    assert never not in meter.asked
+
+
+def test_reading_by_entry_takes_few_rows_of_a_large_memory():
+    meter = a_meter(5760)
+    sent = []
+    whole = meter.encoded
+    meter_encoded = lambda rows: sent.append(len(rows)) or whole(rows)  # noqa: E731
+
+    class Counting(PlainMeter):
+        encoded = staticmethod(meter_encoded)
+
+    counting = Counting(meter.clock, meter.rows)
+    driver = a_driver(counting, access="entry")
+    first = EDGE - 3000 * PERIOD_S
+    assert read(driver.profile(first, first + 900)) == written(meter.rows, first, first + 900)
+    assert sum(sent) < 60
+
+
+def test_what_lies_before_the_memory_costs_few_requests():
+    meter = a_meter(100)
+    assert a_driver(meter).profile(0, EDGE - 5000 * PERIOD_S) == []
+    assert len(meter.asked) < 20
+
+
+def test_columns_are_read_once_a_day_and_mapped_again_only_when_they_change():
+    meter = a_meter()
+    driver = a_driver(meter)
+    driver.profile(EDGE, EDGE)
+    driver.profile(EDGE, EDGE)
+    assert meter.asked.count("columns") == 1
+    mapped = driver._profile._columns
+    meter.clock.utc_s += 86400
+    driver.profile(EDGE, EDGE)
+    assert meter.asked.count("columns") == 2
+    assert driver._profile._columns is mapped
+
+
+def test_columns_that_change_are_found_by_rows_that_do_not_fit():
+    meter = a_meter()
+    driver = a_driver(meter)
+    driver.profile(EDGE, EDGE)
+    meter.columns = (*COLUMNS[:2], (3, bytes([1, 0, 5, 8, 0, 255])), *COLUMNS[2:])
+    for row in meter.rows:
+        row.values = [99, *row.values]
+    rows = driver.profile(EDGE - PERIOD_S, EDGE)
+    assert [row.import_wh for row in rows] == [row.values[1] for row in meter.rows[-2:]]
+
+
+def test_rows_that_fit_no_columns_are_an_error():
+    meter = a_meter()
+    for row in meter.rows:
+        row.values = row.values[:-1]
+    with pytest.raises(RowsDoNotFit, match="7 columns, came 6"):
+        a_driver(meter).profile(EDGE, EDGE)
+
+
+def test_scalers_and_columns_of_an_exchanged_meter_are_read_anew():
+    meter = a_meter()
+    driver = a_driver(meter)
+    driver.profile(EDGE, EDGE)
+    meter.serial = "P2"
+    meter.scalers[IMPORT[1]] = (1, 30)
+    (row,) = driver.profile(EDGE, EDGE)
+    assert row.import_wh == meter.rows[-1].values[0] * 10
+    assert driver.serial == "P2"
+
+
+def test_a_profile_that_is_captured_by_an_action_needs_its_period_from_the_class():
+    meter = a_meter(period_s=0)
+    with pytest.raises(MeterDiffers, match="period_s"):
+        a_driver(meter).profile(EDGE, EDGE)
+    assert len(a_driver(meter, period_s=900).profile(EDGE - 1800, EDGE)) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "flags"),
+    [
+        (0x82, Quality.POWER_FAIL | Quality.CLOCK_UNTRUSTED),
+        (axdr.number(18, 0x0180), Quality.POWER_FAIL | Quality.PARTIAL),
+        (axdr.number(6, 0x80000004), Quality.PARTIAL | Quality.COUNTER_RESET),
+        (axdr.bits("0000000110000000"), Quality.POWER_FAIL | Quality.PARTIAL),
+        (axdr.octets(b"\x01\x02"), Quality.PARTIAL | Quality.CLOCK_UNTRUSTED),
+        (None, Quality(0)),
+    ],
+)
+def test_a_status_of_any_width_becomes_quality_flags(status, flags):
+    meter = a_meter(3)
+    meter.rows[-1].status = status
+    wide = ((8, int(Quality.PARTIAL)), (31, int(Quality.COUNTER_RESET)))
+    (row,) = a_driver(meter, wide_status=wide).profile(EDGE, EDGE)
+    assert row.flags == PROFILE | flags
+
+
+def test_a_value_that_is_left_out_is_missing_where_the_class_says_so():
+    meter = a_meter(3)
+    meter.rows[-1].values[3] = None
+    assert a_driver(meter).profile(EDGE, EDGE)[0].voltage_dv == meter.rows[-2].values[3]
+    (row,) = a_driver(meter, null_is_previous=False).profile(EDGE, EDGE)
+    assert row.voltage_dv is None
+
+
+@pytest.mark.parametrize("habit", ["", "bounds without deviation"])
+def test_local_summer_time_without_deviation_is_told_by_the_status_bit(habit):
+    meter = a_meter(40, habit, deviation_min=-0x8000, summer=True)
+    first = EDGE - 9 * PERIOD_S
+    assert read(a_driver(meter).profile(first, EDGE)) == written(meter.rows, first, EDGE)
+
+
+def test_ratios_are_applied_exactly_to_secondary_values():
+    meter = a_meter(2)
+    ratios = Transformers(current=Fraction(250, 5), voltage=Fraction(20000, 110))
+    (row,) = a_driver(meter, side="secondary", transformers=ratios).profile(EDGE, EDGE)
+    raw = meter.rows[-1].values
+    assert row.import_wh == (raw[0] * 100000 + 5) // 11  # 50 * 20000 / 110, halves up
+    assert row.current_ca == raw[4] * 50
+    with pytest.raises(ValueError, match="primary"):
+        a_driver(meter, transformers=ratios)
+
+
+@given(
+    raw=st.integers(0, 2**64 - 1),
+    scaler=st.integers(-6, 6),
+    ratio=st.fractions(Fraction(1, 50), 5000, max_denominator=200),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_64_bit_energy_loses_nothing_to_scaler_and_ratio(raw, scaler, ratio):
+    meter = a_meter(1)
+    meter.rows[0].values[0] = raw >> 1
+    meter.scalers[IMPORT[1]] = (scaler, 30)
+    driver = a_driver(meter, side="secondary", transformers=Transformers(current=ratio))
+    (row,) = driver.profile(EDGE, EDGE)
+    assert abs(row.import_wh - (raw >> 1) * Fraction(10) ** scaler * ratio) <= Fraction(1, 2)
+
+
+@st.composite
+def memories(draw):
+    """Rows as a meter may have written them: outages, a clock set forward and back."""
+    rows, stamp = [], EDGE - draw(st.integers(20, 120)) * PERIOD_S
+    while stamp <= EDGE:
+        for _ in range(draw(st.integers(1, 30))):
+            if stamp <= EDGE:
+                rows.append(a_row(stamp, values=[len(rows), 1, 2, 2300, len(rows) % 3]))
+            stamp += PERIOD_S
+        stamp += draw(st.sampled_from([0, 1, 7, 50, -1, -3])) * PERIOD_S
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=memories(),
+    habits=st.sets(st.sampled_from(HABITS)),
+    slice_rows=st.sampled_from([5, 40, 1000]),
+    asks=st.lists(st.tuples(st.integers(0, 130), st.integers(0, 40)), min_size=1, max_size=4),
+)
+def test_what_comes_is_what_was_written_and_all_of_it(rows, habits, slice_rows, asks):
+    meter = PlainMeter(StoppedClock(), rows, frozenset(habits))
+    driver = a_driver(meter, slice_rows=slice_rows)
+    for ago, length in asks:
+        first = EDGE - ago * PERIOD_S
+        last = min(EDGE, first + length * PERIOD_S)
+        stamps = {}
+        for row in rows:
+            stamps.setdefault(row.stamp_utc_s, []).append(tuple(row.values))
+        found = read(driver.profile(first, last))
+        for end, values in found.items():
+            assert values in stamps[end], "a wrong value"
+        settled = min(last, NOW_UTC_S - PERIOD_S)
+        assert {end for end in stamps if first <= end <= settled} <= set(found), "incomplete"
+
+
+def test_the_names_of_the_columns_are_those_of_the_class():
+    wanted = {quantity.attribute.name for quantity in CLASS.profile.columns.values()}
+    assert wanted == {name for _, name in (IMPORT, EXPORT, REACTIVE, VOLTAGE, CURRENT)}
+
+
+def test_bounds_on_the_hour_prove_nothing_of_other_bounds():
+    meter = a_meter(60, "whole hours")
+    hour = EDGE - EDGE % 3600
+    meter.clock.utc_s = hour + 3.0
+    meter.rows = [row for row in meter.rows if row.stamp_utc_s <= hour]
+    driver = a_driver(meter)
+    assert len(driver.profile(hour, hour)) == 1
+    for end in range(hour - 8 * PERIOD_S, hour, PERIOD_S):
+        assert [row.end_utc_s for row in driver.profile(end, end)] == [end]
