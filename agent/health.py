@@ -23,6 +23,8 @@ _HELP = {
     "rows_total": "Intervals written to the store, including those without data.",
     "rows_no_data_total": "Intervals reported missing.",
     "rows_lost_total": "Intervals without a receipt that were dropped because the store was full.",
+    "events_total": "Entries of meters' event logs written to the store.",
+    "events_lost_total": "Events without a receipt that were dropped because the store was full.",
     "batches_cut_total": "Batches sealed.",
     "batches_sent_total": "Batches handed to the broker, repetitions included.",
     "batches_receipted_total": "Batches that central has signed for.",

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.keyring import Keyring
-from agent.store.database import CutBatch, StoredRow
+from agent.store.event_table import StoredEvent
 from agent.store.identity import StreamHead
+from agent.store.outline import CutBatch, StoredRow
 from agent.store.rows import MeterEpoch
 from wire.block import BlockTooLarge, Roster, RosterEntry, encode_block
 from wire.channels import SCHEMAS
@@ -26,6 +27,10 @@ MOST_INTERVALS = 96
 MOST_BYTES = 128 * 1024
 _ENVELOPE_BYTES = 512
 """More than header, padding and signature take."""
+_EVENT_NUMBERS_BYTES = 32
+"""More than an event takes beside its text."""
+NO_SCHEMA = 0
+"""Schema id of a batch that holds no interval block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,19 @@ class Cutter:
         for piece in _pieces(rows, epochs, self._interval_s):
             yield from self._seal(piece, epochs, key)
 
+    def cut_events(self, events: Sequence[StoredEvent], now_utc_s: float) -> Iterator[CutBatch]:
+        """Seal events into batches in the order given; raises NoEpochKey like `cut`."""
+        from wire.envelope import EVENTS
+        from wire.events import MOST_EVENTS, encode_events
+
+        key = self._keyring.epoch_key(now_utc_s)
+        for piece in _event_pieces(events, MOST_EVENTS):
+            content = encode_events(stored.event for stored in piece)
+            head, sealed = self._next(EVENTS, NO_SCHEMA, content, key)
+            # By the time of cutting, not by the meters' stamps: so old it is, and so long it stays.
+            cut_utc_s = int(now_utc_s)
+            yield CutBatch(head, NO_SCHEMA, cut_utc_s, cut_utc_s, sealed, events=piece)
+
     def _seal(
         self, piece: _Piece, epochs: dict[int, MeterEpoch], key: EpochKey
     ) -> Iterator[CutBatch]:
@@ -96,12 +114,22 @@ class Cutter:
         self._sent_rosters.add(roster.hash)
 
     def _batch(self, piece: _Piece, block: bytes, key: EpochKey) -> CutBatch:
-        from wire.envelope import BLOCK, BatchHeader, chain_hash, seal
+        from wire.envelope import BLOCK
+
+        head, sealed = self._next(BLOCK, piece.schema_id, block, key)
+        ends = [row.end_utc_s for row in piece.rows]
+        return CutBatch(head, piece.schema_id, min(ends), max(ends), sealed, piece.rows)
+
+    def _next(
+        self, content: int, schema_id: int, plaintext: bytes, key: EpochKey
+    ) -> tuple[StreamHead, bytes]:
+        """Seal the chain's next batch; the head after it, and its bytes."""
+        from wire.envelope import BatchHeader, chain_hash, seal
 
         signer = self._keyring.signer
         header = BatchHeader(
             alg=signer.alg,
-            content=BLOCK,
+            content=content,
             kid=signer.kid,
             tenant=self._tenant,
             stream=self._head.stream,
@@ -110,12 +138,27 @@ class Cutter:
             prev=self._head.hash,
             epoch_kid=key.kid,
             suite=key.suite,
-            schema_id=piece.schema_id,
+            schema_id=schema_id,
         )
-        sealed = seal(header, block, epoch_public=key.public, signer=signer)
+        sealed = seal(header, plaintext, epoch_public=key.public, signer=signer)
         self._head = StreamHead(self._head.stream, self._head.next_seq + 1, chain_hash(sealed))
-        ends = [row.end_utc_s for row in piece.rows]
-        return CutBatch(self._head, piece.schema_id, min(ends), max(ends), sealed, piece.rows)
+        return self._head, sealed
+
+
+def _event_pieces(events: Sequence[StoredEvent], most: int) -> Iterator[Sequence[StoredEvent]]:
+    """Split so that every piece keeps within the batch's number and bytes."""
+    piece: list[StoredEvent] = []
+    size = 0
+    for stored in events:
+        text = (stored.event.meter, stored.event.serial, stored.event.log, stored.event.detail)
+        more = _EVENT_NUMBERS_BYTES + sum(len(part.encode()) for part in text)
+        if piece and (len(piece) == most or size + more + _ENVELOPE_BYTES > MOST_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(stored)
+        size += more
+    if piece:
+        yield piece
 
 
 def _pieces(

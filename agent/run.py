@@ -82,7 +82,7 @@ class Agent:
                 lines=tuple(line.name for line in config.lines if config.meters_of(line.name)),
                 interval_s=config.interval_s,
                 batch_intervals=config.batch_intervals,
-                recall_days=max(1, config.recover_days),
+                recall_days=max(1, config.recover_days, config.history_days),
                 history_days=config.history_days,
                 quota_mib=config.quota_mib,
             ),

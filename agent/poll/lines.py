@@ -107,6 +107,7 @@ def _build(
                     recover_s=config.recover_days * 86_400,
                     now_utc_s=shared.clock.now_utc_s(),
                     recalled=known,
+                    history_s=max(config.recover_days, config.history_days) * 86_400,
                 )
             )
             continue

@@ -10,15 +10,28 @@ history first, then, counted, the oldest batches without a receipt.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from agent.store.event_table import EventTable
 from agent.store.identity import StreamHead
 from agent.store.migrations import migrate
+from agent.store.outline import CutBatch, Recalled, StoredRow
 from agent.store.rows import MeterEpoch, RowDamaged, Values, no_data, pack, unpack
 from wire.quality import Quality
+
+__all__ = [
+    "UNCUT",
+    "CutBatch",
+    "Lost",
+    "Recalled",
+    "Store",
+    "StoreDamaged",
+    "StoreFull",
+    "StoredRow",
+]
 
 UNCUT = 0
 """The batch number of rows that no batch holds yet."""
@@ -37,42 +50,11 @@ class StoreFull(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRow:
-    """One interval as the outbox needs it to cut (again)."""
+class Lost:
+    """What had no receipt and made room."""
 
-    end_utc_s: int
-    epoch_id: int
-    values: Values
-
-
-@dataclass(frozen=True, slots=True)
-class CutBatch:
-    """A sealed batch with what the store must know about it."""
-
-    head: StreamHead
-    """The head after this batch: its sequence number is `head.next_seq - 1`."""
-    schema_id: int
-    first_end_utc_s: int
-    last_end_utc_s: int
-    sealed: bytes
-    rows: Sequence[StoredRow]
-
-
-@dataclass(slots=True)
-class Recalled:
-    """What the store knows of one meter since some instant."""
-
-    serial: str = ""
-    channels: int = 0
-    ends_utc_s: list[int] = field(default_factory=list)
-    last_true: tuple[int, tuple[int, ...]] | None = None
-    """Newest interval with data: (end in UTC seconds, values)."""
-    exchanged_after_utc_s: int = 0
-    """Last end of the meter before the present serial number; 0 if none was exchanged."""
-    schema_id: int | None = None
-    """Of the newest row: which channels `channels` and `last_true` speak of."""
-    data_serial: str | None = None
-    """Serial number of the epoch of `last_true`; None if there is none."""
+    rows: int = 0
+    events: int = 0
 
 
 class Store:
@@ -85,6 +67,7 @@ class Store:
             raise StoreDamaged(
                 f"{path}: {error}; it is put aside and a new one is begun"
             ) from error
+        self.events = EventTable(self._db)
         self._meters: dict[str, int] = {}
         self._epochs: dict[int, MeterEpoch] = {}
         self._epoch_ids: dict[tuple[str, str, int], int] = {}
@@ -198,6 +181,8 @@ class Store:
             (since_utc_s,),
         ):
             recalled[names[meter]].ends_utc_s.append(end)
+            if flags & Quality.NO_DATA:
+                recalled[names[meter]].missing_utc_s.append(end)
             before = present.get(meter)
             if before is not None and before[0] != epoch and self._epochs[before[0]].serial:
                 recalled[names[meter]].exchanged_after_utc_s = before[1]
@@ -213,6 +198,8 @@ class Store:
             recalled[names[meter]].serial = self._epochs[epoch].serial
             recalled[names[meter]].channels = self._epochs[epoch].channels
             recalled[names[meter]].schema_id = self._epochs[epoch].schema_id
+        for (name, serial, log), mark in self.events.marks().items():
+            recalled.setdefault(name, Recalled()).marks[serial, log] = mark
         return recalled
 
     # --- batches
@@ -324,26 +311,28 @@ class Store:
             "AND later.sealed IS NULL)",
             (before_utc_s,),
         )
-        return dropped
+        return dropped + self.events.prune(UNCUT, limit)
 
-    def make_room(self) -> int:
-        """Free pages; returns how many rows without a receipt were lost (0 while history lasts)."""
+    def make_room(self) -> Lost:
+        """Free pages; returns what was lost without a receipt (nothing while history lasts)."""
         with self.transaction():
             if self.prune(1 << 62, _ROOM_ROWS):
-                return 0
+                return Lost()
         oldest = self._db.execute(
             "SELECT id, first_end_utc_s, last_end_utc_s FROM batch WHERE sealed IS NOT NULL "
             "ORDER BY last_end_utc_s LIMIT 1"
         ).fetchone()
         with self.transaction():
             if oldest is None:
-                return self._db.execute(
+                rows = self._db.execute(
                     "DELETE FROM interval WHERE end_utc_s <= (SELECT min(end_utc_s) FROM interval)"
                 ).rowcount
+                return Lost(rows, 0 if rows else self.events.drop_batch(UNCUT))
             self.forget_batch(oldest[0])
-            return self._db.execute(
+            rows = self._db.execute(
                 "DELETE FROM interval WHERE batch = ? AND end_utc_s BETWEEN ? AND ?", oldest
             ).rowcount
+            return Lost(rows, self.events.drop_batch(oldest[0]))
 
     # --- helpers
 

@@ -56,6 +56,32 @@ _STEPS: tuple[tuple[str, str], ...] = (
         );
         """,
     ),
+    (
+        "0002_events",
+        """
+        CREATE TABLE event (
+            id INTEGER PRIMARY KEY,
+            meter TEXT NOT NULL,
+            serial TEXT NOT NULL,
+            log TEXT NOT NULL,
+            at_utc_s INTEGER NOT NULL,
+            code INTEGER NOT NULL,
+            detail TEXT NOT NULL,
+            n INTEGER NOT NULL,
+            batch INTEGER NOT NULL,
+            UNIQUE (meter, serial, log, at_utc_s, code, detail, n)
+        );
+        CREATE INDEX event_by_batch ON event (batch);
+        CREATE TABLE event_log (
+            meter TEXT NOT NULL,
+            serial TEXT NOT NULL,
+            log TEXT NOT NULL,
+            at_utc_s INTEGER NOT NULL,
+            seen BLOB NOT NULL,
+            PRIMARY KEY (meter, serial, log)
+        ) WITHOUT ROWID;
+        """,
+    ),
 )
 
 

@@ -15,15 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.health import Counters, Faults
 from agent.keyring import Keyring, NoEpochKey
 from agent.outbox import Cutter
-from agent.store.database import UNCUT, Recalled, StoredRow, StoreFull
+from agent.store.database import UNCUT, StoreFull
+from agent.store.event_table import EventRows, StoredEvent
 from agent.store.identity import StreamHead, write_identity
 from agent.store.opening import IDENTITY_FILE, open_store
+from agent.store.outline import OutboxView, Recalled, StoredRow, WriterSettings
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
 from wire.quality import Quality
@@ -31,7 +32,10 @@ from wire.quality import Quality
 if TYPE_CHECKING:
     from wire.receipt import Receipt
 
+__all__ = ["GRACE_SHARE", "OutboxView", "Writer", "WriterSettings"]
+
 _log = logging.getLogger("loadscape.agent")
+_Result = TypeVar("_Result")
 
 GRACE_SHARE = 0.25
 """Share of an interval (in clock time) that an edge waits for the slowest line."""
@@ -44,34 +48,6 @@ _NEW_STREAM_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class WriterSettings:
-    """What the writer needs to know of the configuration."""
-
-    data_dir: Path
-    common_name: str
-    tenant: str
-    lines: tuple[str, ...]
-    interval_s: int
-    batch_intervals: int
-    recall_days: int
-    history_days: int
-    quota_mib: int
-    gather_s: float = 2.0
-    """How long rows of older intervals are gathered before they are cut together, real s."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxView:
-    """How far the outbox is, as other threads may see it."""
-
-    stream: bytes
-    last_seq: int
-    head_hash: bytes
-    receipted_upto: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Fetch:
     stream: bytes
     after: int
@@ -81,6 +57,10 @@ class _Fetch:
 
 class _Stop:
     pass
+
+
+Handed = EdgeRows | list[MeterRows] | EventRows
+"""What the lines hand over: an edge, rows of older intervals, or entries of an event log."""
 
 
 class Writer(threading.Thread):
@@ -105,9 +85,7 @@ class Writer(threading.Thread):
         self._counters = counters
         self._faults = faults
         self._changed = changed
-        self._items: queue.Queue[EdgeRows | list[MeterRows] | Receipt | _Fetch | _Stop] = (
-            queue.Queue(_QUEUE_ITEMS)
-        )
+        self._items: queue.Queue[Handed | Receipt | _Fetch | _Stop] = queue.Queue(_QUEUE_ITEMS)
         self._ready = threading.Event()
         self._recalled: dict[str, Recalled] = {}
         self._edges: dict[int, dict[str, list[MeterRows]]] = {}
@@ -116,6 +94,8 @@ class Writer(threading.Thread):
         self._late_rows = 0
         self._late_since_s = 0.0
         self._uncut_since: int | None = None
+        self._events: list[EventRows] = []
+        self._events_uncut = False
         self._new_stream_after_s = float("-inf")
         self.failure: BaseException | None = None
         """What ended the thread, None while it is well."""
@@ -130,8 +110,8 @@ class Writer(threading.Thread):
             raise self.failure
         return self._recalled
 
-    def hand_over(self, rows: EdgeRows | list[MeterRows]) -> None:
-        """Give an edge, or rows of older intervals; waits while the writer is far behind."""
+    def hand_over(self, rows: Handed) -> None:
+        """Give an edge, older rows or events; waits while the writer is far behind."""
         self._items.put(rows)
 
     def receipt(self, receipt: Receipt) -> None:
@@ -182,6 +162,7 @@ class Writer(threading.Thread):
         since = int(self._clock.now_utc_s()) - settings.recall_days * 86_400
         self._recalled = self._store.recall(since)
         self._uncut_since = self._store.oldest_uncut()
+        self._events_uncut = bool(self._store.events.of_batch(UNCUT, 1))
         self._recut_other_streams()
         self._look()
 
@@ -201,6 +182,8 @@ class Writer(threading.Thread):
                 item = None
         self._commit_edges(everything=not going_on)
         self._commit_late(everything=not going_on)
+        if self._events:
+            self._commit_events()
         return going_on
 
     def _patience_s(self) -> float:
@@ -209,7 +192,7 @@ class Writer(threading.Thread):
             due_s.append(max(0.0, self._late_since_s + self._settings.gather_s - time.monotonic()))
         return min(due_s)
 
-    def _take(self, item: EdgeRows | list[MeterRows] | Receipt | _Fetch | _Stop) -> bool:
+    def _take(self, item: Handed | Receipt | _Fetch | _Stop) -> bool:
         if isinstance(item, _Stop):
             return False
         if isinstance(item, _Fetch):
@@ -222,6 +205,8 @@ class Writer(threading.Thread):
                 self._add_late(item.rows)
         elif isinstance(item, list):
             self._add_late(item)
+        elif isinstance(item, EventRows):
+            self._events.append(item)
         else:
             self._honour(item)
         return True
@@ -246,6 +231,8 @@ class Writer(threading.Thread):
             groups = [group for rows in by_line.values() for group in rows]
             number = end // self._settings.interval_s
             self._commit(groups, cut=number % self._settings.batch_intervals == 0)
+            if self._events_uncut:
+                self._commit_events()
             self._prune(now_utc_s)
 
     def _commit_late(self, *, everything: bool) -> None:
@@ -259,27 +246,55 @@ class Writer(threading.Thread):
 
     def _commit(self, groups: Sequence[MeterRows], *, cut: bool) -> None:
         """Store rows, and cut them with whatever was left uncut, in one transaction."""
+        count, missing = self._transact(lambda: self._write(groups, cut=cut))
+        self._counters.add("rows_total", count)
+        self._counters.add("rows_no_data_total", missing)
+
+    def _commit_events(self) -> None:
+        """Store events and cut all that no batch holds, in one transaction."""
+        groups, self._events = self._events, []
+        self._counters.add("events_total", self._transact(lambda: self._write_events(groups)))
+
+    def _transact(self, write: Callable[[], _Result]) -> _Result:
+        """Write and cut, all or nothing; makes room where there is none."""
         for _ in range(_MOST_ROOM_TRIES):
-            before = self._cutter.head, self._uncut_since
+            before = self._cutter.head, self._uncut_since, self._events_uncut
             try:
                 with self._store.transaction():
-                    count, missing = self._write(groups, cut=cut)
+                    result = write()
             except StoreFull as error:
                 self._cutter.continue_from(before[0])
-                self._uncut_since = before[1]
+                _, self._uncut_since, self._events_uncut = before
                 self._faults.report("store", str(error))
-                self._counters.add("rows_lost_total", self._store.make_room())
+                lost = self._store.make_room()
+                self._counters.add("rows_lost_total", lost.rows)
+                self._counters.add("events_lost_total", lost.events)
                 continue
             except BaseException:
                 self._cutter.continue_from(before[0])
                 raise
-            self._counters.add("rows_total", count)
-            self._counters.add("rows_no_data_total", missing)
             self._after_commit(before[0])
-            return
+            return result
         raise StoreFull(
             f"no room after {_MOST_ROOM_TRIES} tries; free space on the disk or raise quota_mib"
         )
+
+    def _write_events(self, groups: Sequence[EventRows]) -> int:
+        added = sum(self._store.events.add(UNCUT, rows) for rows in groups)
+        waiting = self._store.events.of_batch(UNCUT, _CUT_ROWS)
+        try:
+            self._cut_events(waiting)
+        except NoEpochKey as error:
+            self._faults.report("keyset", str(error))
+            self._events_uncut = bool(waiting)
+        else:
+            self._events_uncut = len(waiting) == _CUT_ROWS
+        return added
+
+    def _cut_events(self, events: Sequence[StoredEvent]) -> None:
+        if events:
+            for batch in self._cutter.cut_events(events, self._now()):
+                self._store.events.assign(self._store.add_batch(batch), batch.events)
 
     def _write(self, groups: Sequence[MeterRows], *, cut: bool) -> tuple[int, int]:
         by_key: dict[tuple[int, int], StoredRow] = {}
@@ -395,6 +410,7 @@ class Writer(threading.Thread):
             try:
                 with self._store.transaction():
                     self._recut(self._store.rows_of(number, first, last))
+                    self._cut_events(self._store.events.of_batch(number))
                     self._store.forget_batch(number)
             except NoEpochKey as error:
                 self._faults.report("keyset", str(error))
@@ -406,7 +422,8 @@ class Writer(threading.Thread):
         if found is None:
             return
         rows = self._store.rows_of(*found)
-        if not rows:
+        events = self._store.events.of_batch(found[0])
+        if not rows and not events:
             return
         before = self._cutter.head
         # Whoever could not read it may lack its roster: say it again.
@@ -414,6 +431,7 @@ class Writer(threading.Thread):
         try:
             with self._store.transaction():
                 self._recut(rows)
+                self._cut_events(events)
         except NoEpochKey as error:
             self._faults.report("keyset", str(error))
             return

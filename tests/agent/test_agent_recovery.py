@@ -41,10 +41,21 @@ class Meter:
 
 
 def meter_of(
-    driver: Meter, now: float, *, recalled: Recalled | None = None, recover_s: int = 96 * S
+    driver: Meter,
+    now: float,
+    *,
+    recalled: Recalled | None = None,
+    recover_s: int = 96 * S,
+    history_s: int = 0,
 ) -> ProfileMeter:
     return ProfileMeter(
-        "m1", driver, interval_s=S, recover_s=recover_s, now_utc_s=now, recalled=recalled
+        "m1",
+        driver,  # type: ignore[arg-type]
+        interval_s=S,
+        recover_s=recover_s,
+        now_utc_s=now,
+        recalled=recalled,
+        history_s=history_s,
     )
 
 
@@ -151,3 +162,113 @@ def test_channels_that_the_meter_lacks_are_not_claimed() -> None:
     (group,) = meter.read(Gap(T0, T0), T0 + 1)
     assert group.epoch.channels == 0b111011
     assert group.rows == [(T0, (5, 0, 0, 2300, 100, int(Quality.PROFILE)))]
+
+
+def read_all(meter: ProfileMeter, now: float, most: int = 40) -> dict[int, int]:
+    """Reads until nothing is to be asked; flags by end."""
+    got: dict[int, int] = {}
+    for _ in range(1000):
+        gap = meter.gap(now, most)
+        if gap is None:
+            return got
+        rows = flags_by_end(meter.read(gap, now))
+        assert not rows.keys() & got.keys(), "an interval is said twice"
+        got |= rows
+    raise AssertionError("it asks for ever")
+
+
+def test_what_the_meter_lacked_is_asked_again_a_day_later_and_comes_late() -> None:
+    now = T0 + S - 1.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(8) if k != 5})
+    meter = meter_of(driver, now, recover_s=8 * S, history_s=400 * S)
+    assert read_all(meter, now)[T0 - 5 * S] == Quality.NO_DATA
+    driver.recorded[T0 - 5 * S] = 8
+
+    asked = len(driver.asked)
+    meter.expire(now + 3600)
+    assert meter.gap(now, 40) is None
+    meter.expire(now + 86_400)
+
+    driver.recorded |= {T0 + k * S: 9 for k in range(1, 97)}
+    late = read_all(meter, now + 86_400)
+    assert late[T0 - 5 * S] == Quality.PROFILE
+    assert driver.asked[asked][1] > driver.asked[-1][1], "the newest comes first"
+    meter.expire(now + 2 * 86_400)
+    driver.recorded |= {T0 + k * S: 9 for k in range(97, 193)}
+    assert T0 - 5 * S not in read_all(meter, now + 2 * 86_400)
+
+
+def test_a_meter_that_was_away_is_asked_again_but_not_each_time_it_comes_back() -> None:
+    now = T0 + S - 1.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(8) if k != 5})
+    meter = meter_of(driver, now, recover_s=8 * S, history_s=400 * S)
+    read_all(meter, now)
+    looks = 0
+    for step in range(1, 8):
+        now += S
+        driver.silent = True
+        gap = meter.gap(now, 40)
+        assert gap is not None
+        with pytest.raises(MeterSilent):
+            meter.read(gap, now)
+        driver.silent = False
+        driver.recorded[T0 + step * S] = 9
+        read_all(meter, now)
+        meter.expire(now)
+        before = len(driver.asked)
+        read_all(meter, now)
+        looks += len(driver.asked) - before
+    assert looks == 1
+
+
+def test_an_outage_longer_than_the_window_is_reported_and_then_filled_from_the_meter() -> None:
+    now = T0 + 5.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(300)})
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=[T0 - 250 * S, T0 - 200 * S])
+    meter = meter_of(driver, now, recalled=recalled, recover_s=96 * S, history_s=288 * S)
+
+    missing = flags_by_end(meter.expire(now))
+    assert missing == {T0 - k * S: Quality.NO_DATA for k in range(96, 200)}
+    got = read_all(meter, now)
+
+    assert got == {T0 - k * S: Quality.PROFILE for k in range(200)}
+    lasts = [last for _, last in driver.asked]
+    assert lasts == sorted(lasts, reverse=True)
+
+
+def test_what_is_reported_missing_is_asked_again_after_a_restart() -> None:
+    ends = [T0 - k * S for k in range(96)]
+    driver = Meter(recorded=dict.fromkeys(ends, 9))
+    recalled = Recalled("A1", 0b111011, ends, missing_utc_s=[T0 - 90 * S, T0 - 91 * S, T0 - 4 * S])
+    meter = meter_of(driver, T0 + 5.0, recalled=recalled)
+    assert set(read_all(meter, T0 + 5.0)) == set(recalled.missing_utc_s)
+    assert driver.asked == [(T0 - 4 * S,) * 2, (T0 - 91 * S, T0 - 90 * S)]
+
+
+def test_a_meter_that_was_exchanged_is_not_asked_for_what_its_forerunner_lacked() -> None:
+    ends = [T0 - k * S for k in range(1, 20)]
+    recalled = Recalled("A1", 0b111011, ends, missing_utc_s=[T0 - 9 * S])
+    driver = Meter(serial="B2", recorded={T0 - k * S: 50 for k in range(40)})
+    meter = meter_of(driver, T0 + 5.0, recalled=recalled, recover_s=20 * S)
+    got = read_all(meter, T0 + 5.0)
+    assert got == {T0: Quality.PROFILE | Quality.METER_EXCHANGED}
+
+
+@given(
+    lacked=st.sets(st.integers(0, 95)),
+    came=st.sets(st.integers(0, 95)),
+    most=st.integers(1, 50),
+)
+def test_a_second_look_asks_for_all_that_lacks_in_bounds_and_says_only_what_is_new(
+    lacked: set[int], came: set[int], most: int
+) -> None:
+    now = T0 + S - 1.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(96) if k not in lacked})
+    meter = meter_of(driver, now, recover_s=96 * S, history_s=1000 * S)
+    read_all(meter, now, most)
+    driver.recorded |= {T0 - k * S: 9 for k in came}
+    driver.recorded |= {T0 + k * S: 9 for k in range(1, 97)}
+    meter.expire(now + 86_400)
+    late = read_all(meter, now + 86_400, most)
+    assert {end for end in late if end <= T0} == {T0 - k * S for k in lacked & came}
+    assert all((last - first) // S < most for first, last in driver.asked)

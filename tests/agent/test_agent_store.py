@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.database import Store, StoredRow, StoreFull
+from agent.store.database import Lost, Store, StoredRow, StoreFull
 from agent.store.identity import IdentityDamaged, StreamHead, read_identity, write_identity
 from agent.store.migrations import migrate
 from agent.store.rows import MeterEpoch, RowDamaged, pack, unpack
@@ -84,7 +84,7 @@ def test_a_gauge_beyond_32_bits_is_dropped_and_said_to_be_out_of_range() -> None
 
 def test_every_migration_runs_once(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
-    assert migrate(database) == ["0001_intervals_and_batches"]
+    assert migrate(database) == ["0001_intervals_and_batches", "0002_events"]
     assert migrate(database) == []
 
 
@@ -95,7 +95,7 @@ def test_a_full_quota_is_refused_and_receipted_history_makes_room(tmp_path: Path
         for _ in range(200):
             fill(store, range(end, end + 2000 * S, S))
             end += 2000 * S
-    assert store.make_room() == 0
+    assert store.make_room() == Lost()
     fill(store, range(end, end + 500 * S, S))
     assert end in store.recall(end)["m1"].ends_utc_s
 
@@ -116,7 +116,7 @@ def test_the_identity_file_survives_and_refuses_another_agents(tmp_path: Path) -
 _WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from agent.store.database import Store, StoredRow
+from agent.store.database import Lost, Store, StoredRow
 from agent.store.rows import MeterEpoch
 store = Store(Path(sys.argv[1]), 64)
 epochs = [MeterEpoch(f"m{k}", "A", 1, 63) for k in range(50)]

@@ -1,0 +1,120 @@
+"""Event log entries in the store: what waits for a batch, and how far each log was read.
+
+How far a log was read outlives its entries: history that makes room is never
+read and sent a second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wire.events import Event
+
+_HASH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LogMark:
+    """How far one log of one meter was read: all before `at_utc_s`, and `seen` from there on."""
+
+    at_utc_s: int = 0
+    seen: frozenset[bytes] = frozenset()
+    """Fingerprints of entries at or after `at_utc_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRows:
+    """New entries of one log, and how far it is read with them. No log: the agent's own words."""
+
+    events: Sequence[Event]
+    meter: str = ""
+    serial: str = ""
+    log: str = ""
+    mark: LogMark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event as the outbox needs it to cut (again)."""
+
+    number: int
+    event: Event
+
+
+def fingerprint(event: Event) -> bytes:
+    """Tells entries of one log apart."""
+    text = f"{event.at_utc_s} {event.code} {event.n} {event.detail}"
+    return hashlib.sha256(text.encode()).digest()[:_HASH_BYTES]
+
+
+class EventTable:
+    """Part of the store; what writes must run inside the store's `transaction`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def add(self, batch: int, rows: EventRows) -> int:
+        """Take up entries that are not there yet, and the log's mark; returns how many."""
+        before = self._db.total_changes
+        self._db.executemany(
+            "INSERT OR IGNORE INTO event (meter, serial, log, at_utc_s, code, detail, n, batch) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*event, batch) for event in rows.events),
+        )
+        added = self._db.total_changes - before
+        if rows.mark is not None:
+            self._db.execute(
+                "INSERT OR REPLACE INTO event_log VALUES (?, ?, ?, ?, ?)",
+                (
+                    rows.meter,
+                    rows.serial,
+                    rows.log,
+                    rows.mark.at_utc_s,
+                    b"".join(sorted(rows.mark.seen)),
+                ),
+            )
+        return added
+
+    def assign(self, batch: int, events: Iterable[StoredEvent]) -> None:
+        """Say that events are now in `batch`."""
+        self._db.executemany(
+            "UPDATE event SET batch = ? WHERE id = ?",
+            ((batch, stored.number) for stored in events),
+        )
+
+    def of_batch(self, batch: int, limit: int = -1) -> list[StoredEvent]:
+        """The events of one batch, oldest number first."""
+        return [
+            StoredEvent(number, Event(*fields))
+            for number, *fields in self._db.execute(
+                "SELECT id, meter, serial, log, at_utc_s, code, detail, n FROM event "
+                "WHERE batch = ? ORDER BY id LIMIT ?",
+                (batch, limit),
+            )
+        ]
+
+    def drop_batch(self, batch: int) -> int:
+        """Drop the events of one batch; returns how many."""
+        return self._db.execute("DELETE FROM event WHERE batch = ?", (batch,)).rowcount
+
+    def prune(self, uncut: int, limit: int) -> int:
+        """Drop events whose batch is no longer known, a piece at a time."""
+        return self._db.execute(
+            "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE batch != ? "
+            "AND batch NOT IN (SELECT id FROM batch) LIMIT ?)",
+            (uncut, limit),
+        ).rowcount
+
+    def marks(self) -> dict[tuple[str, str, str], LogMark]:
+        """How far every log was read, by meter, serial number and log."""
+        return {
+            (meter, serial, log): LogMark(at_utc_s, _split(seen))
+            for meter, serial, log, at_utc_s, seen in self._db.execute("SELECT * FROM event_log")
+        }
+
+
+def _split(seen: bytes) -> frozenset[bytes]:
+    return frozenset(seen[at : at + _HASH_BYTES] for at in range(0, len(seen), _HASH_BYTES))
