@@ -198,7 +198,10 @@ class Client:
         if not self._fits(request):
             self._demand(Conformance.BLOCK_TRANSFER_WITH_SET, f"SET {attribute}", request)
             longest = self._channel.longest_request
-            requests = set_block_requests(invoke, attribute, value, longest)
+            try:
+                requests = iter(list(set_block_requests(invoke, attribute, value, longest)))
+            except ValueError as error:  # the meter takes next to nothing
+                raise self._too_long(f"SET {attribute}", request) from error
         number, last = 0, False
         for request in requests:
             answer = self._channel.request(request, f"SET {attribute}")

@@ -22,9 +22,9 @@ from hil.fuzz.decoders import Decoder
 from hil.fuzz.link import Overgrown
 from hil.fuzz.seeds import bench_session, captured_with
 
-_KEYS: Final = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
-_METER_TITLE: Final = b"LSF\x00\x00\x00\x00\x01"
-_CLIENT_TITLE: Final = b"LSA\x00\x00\x00\x00\x01"
+KEYS: Final = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
+METER_TITLE: Final = b"LSF\x00\x00\x00\x00\x01"
+CLIENT_TITLE: Final = b"LSA\x00\x00\x00\x00\x01"
 _LONGEST_JOINED: Final = 2048
 _EXCEPTION: Final = bytes.fromhex("d80106")
 _COUNTER_EXCEPTION: Final = bytes.fromhex("d801060000abcd")
@@ -89,9 +89,9 @@ def as_records(apdus: Sequence[bytes]) -> bytes:
 def cipher() -> Cipher:
     """The client's end of a ciphered association with the meter that these inputs are from."""
     security = Security(
-        "hls-gmac", "global", keys=_KEYS, client_title=_CLIENT_TITLE, counter=Counter()
+        "hls-gmac", "global", keys=KEYS, client_title=CLIENT_TITLE, counter=Counter()
     )
-    return Cipher(security, _METER_TITLE)
+    return Cipher(security, METER_TITLE)
 
 
 def _reveal(data: bytes) -> None:
@@ -106,16 +106,16 @@ def _reveal_sealed(data: bytes) -> None:
 
 
 def _reveal_push(data: bytes) -> None:
-    PushCipher(_KEYS).reveal(data)
+    PushCipher(KEYS).reveal(data)
 
 
 def sealed(tag: int, control: int, counter: int, plain: bytes) -> bytes:
     """A ciphered APDU of the meter's, as the standard's figure of it says."""
     head = bytes([control]) + counter.to_bytes(4, "big")
-    known = bytes([control]) + _KEYS.authentication
-    nonce = _METER_TITLE + head[1:]
-    text = AESGCM(_KEYS.encryption).encrypt(nonce, plain, known)[: len(plain) + 12]
-    title = axdr.length(8) + _METER_TITLE if tag in (0xDB, 0xDC) else b""
+    known = bytes([control]) + KEYS.authentication
+    nonce = METER_TITLE + head[1:]
+    text = AESGCM(KEYS.encryption).encrypt(nonce, plain, known)[: len(plain) + 12]
+    title = axdr.length(8) + METER_TITLE if tag in (0xDB, 0xDC) else b""
     return bytes([tag]) + title + axdr.length(len(head + text)) + head + text
 
 
