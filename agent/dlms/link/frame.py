@@ -43,9 +43,9 @@ class Frame:
 
 
 def client_address(sap: int) -> bytes:
-    """The address of a client, 1 byte; raises ValueError unless 1-127."""
-    if not 1 <= sap <= 0x7F:
-        raise ValueError(f"expected a client SAP of 1 to 127, found {sap}")
+    """The address of a client, 1 byte; raises ValueError unless 1-126 (127 is all stations)."""
+    if not 1 <= sap < 0x7F:
+        raise ValueError(f"expected a client SAP of 1 to 126, found {sap}")
     return bytes([sap << 1 | 1])
 
 
@@ -53,7 +53,8 @@ def server_address(text: str, size: int | None = None) -> bytes:
     """The address of a meter written `logical` or `logical/physical`; raises ValueError.
 
     Without `size` (1, 2 or 4 bytes) the shortest form that holds the numbers
-    is taken; some meters listen to one form only.
+    is taken; some meters listen to one form only. 0 (no station) and the two
+    highest numbers of a form (calling station, all stations) are reserved.
     """
     parts = text.split("/")
     if len(parts) > 2 or not all(part.isdecimal() for part in parts):
@@ -66,6 +67,11 @@ def server_address(text: str, size: int | None = None) -> bytes:
     highest = 0x3FFF if size == 4 else 0x7F
     if size not in (1, 2, 4) or max(numbers) > highest or (size == 1 and len(numbers) == 2):
         raise ValueError(f"server address {text!r} does not fit {size} bytes")
+    if min(numbers) == 0 or numbers[0] == highest or max(numbers[1:], default=0) >= highest - 1:
+        raise ValueError(
+            f"server address {text!r} is reserved: 0 is no station, {highest} all stations, "
+            f"{highest - 1} as physical address the calling station"
+        )
     if size == 1:
         return bytes([numbers[0] << 1 | 1])
     if len(numbers) == 1:
@@ -108,6 +114,11 @@ class FrameCutter:
     def clear(self) -> None:
         """Forget what has arrived and is not a frame yet."""
         self._waiting.clear()
+
+    @property
+    def within_frame(self) -> bool:
+        """Whether the beginning of what may be a frame waits."""
+        return len(self._waiting) > 1
 
     @property
     def needed(self) -> int:

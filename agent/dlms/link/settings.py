@@ -11,6 +11,7 @@ class LinkSettings:
 
     max_info: int = 2030
     window: int = 7
+    """Most frames at a time, in both directions; the meter may agree to fewer."""
     response_s: float = 1.0
     """Longest time from our last byte to the first byte of the answer."""
     tries: int = 3
@@ -18,6 +19,8 @@ class LinkSettings:
     """Longest silence inside an answer; USB adapters and a busy host make gaps of their own."""
     gap_s: float = 0.01
     """Silence between an answer and the next request."""
+    exchange_s: float = 60.0
+    """Longest time of one request with its whole answer, however well they get on."""
     max_pdu: int = 0xFFFF
     longest_answer: int = 1 << 20
     lists: bool = True

@@ -168,7 +168,7 @@ def test_a_silent_meter_costs_its_tries_and_is_said_to_be_silent(bench):
     with pytest.raises(NoAnswer, match="no answer to SNRM in 3 tries") as error:
         bench.driver.sample()
     assert isinstance(error.value, MeterSilent)
-    assert len(bench.wire.sent) == 4
+    assert [control_of(sent) for sent in bench.wire.sent] == [0x93, 0x93, DISC, 0x93, DISC]
     assert control_of(bench.wire.sent[-1]) == DISC
 
 

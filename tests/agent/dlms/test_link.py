@@ -12,6 +12,7 @@ from agent.dlms.link.frame import (
     FRMR,
     SNRM,
     UA,
+    UI,
     FrameCutter,
     LinkParameters,
     agree_parameters,
@@ -20,12 +21,24 @@ from agent.dlms.link.frame import (
     frame,
     server_address,
 )
-from agent.dlms.link.hdlc import TABLE, Closed, Failed, Heard, Link, Message, Opened, Send, State
+from agent.dlms.link.hdlc import (
+    TABLE,
+    Closed,
+    Failed,
+    Heard,
+    Link,
+    Message,
+    Opened,
+    Send,
+    State,
+    Unasked,
+    Wait,
+)
 
 CLIENT = client_address(16)
 SERVER = server_address("1/17")
-WANTED = LinkParameters(2030, 2030, 1, 7)
-UA_INFO = encode_parameters(WANTED)
+WANTED = LinkParameters(2030, 2030, 7, 7)
+SMALL = LinkParameters(32, 128, 3, 1)
 
 
 def from_meter(control: int, info: bytes = b"", *, segmented: bool = False) -> bytes:
@@ -44,63 +57,102 @@ def busy(received: int) -> bytes:
     return from_meter(received << 5 | 0x15)
 
 
+def rejected(received: int) -> bytes:
+    return from_meter(received << 5 | 0x19)
+
+
 def a_link(state: State) -> Link:
-    """A link that has been brought into `state` by frames alone."""
+    """A link that has been brought into `state` by frames alone.
+
+    Asking and beyond, three segments of the request are out of the four.
+    """
     link = Link(CLIENT, SERVER, WANTED, longest_answer=10_000)
     if state is State.CLOSED:
         return link
     link.open()
     if state is State.OPENING:
         return link
-    link.receive(from_meter(UA, UA_INFO))
+    small = LinkParameters(SMALL.info_in, SMALL.info_out, SMALL.window_in, SMALL.window_out)
+    link.receive(from_meter(UA, encode_parameters(small)))
     if state is State.READY:
         return link
     if state is State.CLOSING:
         link.close()
         return link
-    link.ask(b"question")
-    if state is State.RECEIVING:
-        link.receive(information(0, 1, b"\xe6\xe7\x00an", more=True))
+    link.ask(bytes(100))
+    if state is State.ASKING:
+        return link
+    link.receive(supervisory(3))
+    link.receive(information(0, 4, b"\xe6\xe7\x00an", more=True))
+    if state is State.STREAMING:
+        link.receive(information(1, 4, b"swer", final=False))
     assert link.state is state
     return link
 
 
-FRAMES = {
-    Heard.UA: {None: from_meter(UA, UA_INFO)},
-    Heard.DM: {None: from_meter(DM)},
-    Heard.FRMR: {None: from_meter(FRMR)},
-    Heard.PART: {
-        None: information(0, 1, b"\xe6\xe7\x00x", more=True),
-        State.RECEIVING: information(1, 1, b"x", more=True),
-    },
-    Heard.LAST: {
-        None: information(0, 1, b"\xe6\xe7\x00x"),
-        State.RECEIVING: information(1, 1, b"swer"),
-    },
-    Heard.OUT_OF_TURN: {None: information(5, 1, b"x")},
-    Heard.TAKEN: {None: supervisory(1)},
-    Heard.WANTED: {None: supervisory(0)},
-    Heard.BUSY: {None: busy(1)},
-    Heard.OTHER: {None: from_meter(0x13, b"push")},
-}
+NEXT = {State.RECEIVING: 1, State.STREAMING: 2}
+"""The number of the information that is expected in a state."""
+BEGUN = {State.RECEIVING: b"x"}
+"""What information has in it where the LLC header has come before."""
+
+
+def the_frame(heard: Heard, state: State) -> bytes:
+    """A frame that means `heard` in `state`, where it can mean it."""
+    number, info = NEXT.get(state, 0), BEGUN.get(state, b"\xe6\xe7\x00x")
+    have = 4 if state in NEXT else 0
+    return {
+        Heard.UA: from_meter(UA, encode_parameters(WANTED)),
+        Heard.DM: from_meter(DM),
+        Heard.FRMR: from_meter(FRMR),
+        Heard.UI: from_meter(UI, b"push"),
+        Heard.PART: information(number, have, info, more=True),
+        Heard.WHOLE: information(number, have, info, final=False),
+        Heard.LAST: information(number, have, info),
+        Heard.OUT_OF_TURN: information(number + 5 & 7, have, b"x"),
+        Heard.TAKEN: supervisory(have + 1),
+        Heard.WANTED: supervisory(have),
+        Heard.IDLE: supervisory(have),
+        Heard.BUSY: busy(have),
+        Heard.REJECTED: rejected(have),
+        Heard.OTHER: from_meter(0x97 ^ 0x20, b""),
+    }[heard]
+
 
 OUTCOMES = {
     (State.OPENING, Heard.UA): Opened,
     (State.OPENING, Heard.DM): Failed,
     (State.OPENING, Heard.FRMR): Failed,
-    (State.ASKING, Heard.TAKEN): None,
-    (State.ASKING, Heard.WANTED): None,
+    (State.ASKING, Heard.TAKEN): Send,
+    (State.ASKING, Heard.WANTED): Send,
+    (State.ASKING, Heard.REJECTED): Send,
+    (State.ASKING, Heard.IDLE): Wait,
+    (State.ASKING, Heard.BUSY): Wait,
     (State.ASKING, Heard.PART): Send,
+    (State.ASKING, Heard.WHOLE): Message,
     (State.ASKING, Heard.LAST): Message,
     (State.ASKING, Heard.DM): Failed,
     (State.ASKING, Heard.FRMR): Failed,
+    (State.RECEIVING, Heard.IDLE): Wait,
+    (State.RECEIVING, Heard.BUSY): Wait,
     (State.RECEIVING, Heard.PART): Send,
+    (State.RECEIVING, Heard.WHOLE): Message,
     (State.RECEIVING, Heard.LAST): Message,
     (State.RECEIVING, Heard.DM): Failed,
     (State.RECEIVING, Heard.FRMR): Failed,
+    (State.STREAMING, Heard.IDLE): None,
+    (State.STREAMING, Heard.BUSY): None,
+    (State.STREAMING, Heard.PART): Send,
+    (State.STREAMING, Heard.WHOLE): Message,
+    (State.STREAMING, Heard.LAST): Message,
+    (State.STREAMING, Heard.DM): Failed,
+    (State.STREAMING, Heard.FRMR): Failed,
     (State.CLOSING, Heard.UA): Closed,
     (State.CLOSING, Heard.DM): Closed,
+    **{(state, Heard.UI): Unasked for state in State},
 }
+
+NEEDS_WHOLE_REQUEST = {Heard.IDLE, Heard.PART, Heard.WHOLE, Heard.LAST}
+"""What only comes once the meter has the whole request."""
 
 
 def test_every_row_of_the_table_has_its_case():
@@ -111,11 +163,21 @@ def test_every_row_of_the_table_has_its_case():
 @pytest.mark.parametrize("heard", Heard)
 def test_a_row_of_the_table_does_what_it_says_and_the_rest_is_passed_over(state, heard):
     link = a_link(state)
-    frames = FRAMES[heard]
-    outcomes = link.receive(frames.get(state, frames[None]))
+    frame_heard = the_frame(heard, state)
+    if state is State.ASKING and heard in NEEDS_WHOLE_REQUEST:
+        link.receive(supervisory(3))
+        frame_heard = {
+            Heard.IDLE: supervisory(4),
+            Heard.PART: information(0, 4, b"\xe6\xe7\x00x", more=True),
+            Heard.WHOLE: information(0, 4, b"\xe6\xe7\x00x", final=False),
+            Heard.LAST: information(0, 4, b"\xe6\xe7\x00x"),
+        }[heard]
+    outcomes = link.receive(frame_heard)
     if (state, heard) not in TABLE:
-        assert outcomes == []
-        assert link.state is state
+        meant_otherwise = heard is Heard.WANTED and (state, Heard.IDLE) in TABLE
+        if not meant_otherwise:
+            assert outcomes == []
+            assert link.state is state
         return
     expected = OUTCOMES[state, heard]
     assert [type(outcome) for outcome in outcomes] == ([expected] if expected else [])
@@ -138,7 +200,8 @@ def test_a_long_request_goes_out_in_segments_and_llc_only_in_the_first():
 
 
 def test_a_window_is_acknowledged_once_at_its_end():
-    link = a_link(State.ASKING)
+    link = a_link(State.READY)
+    link.ask(b"question")
     assert link.receive(information(0, 1, b"\xe6\xe7\x00a", more=True, final=False)) == []
     assert link.receive(information(1, 1, b"b", more=True, final=False)) == []
     (send,) = link.receive(information(2, 1, b"c", more=True))
@@ -159,7 +222,8 @@ def test_a_late_answer_is_asked_for_before_the_request_is_repeated():
 
 def test_an_answer_without_its_llc_header_fails_the_link():
     link = a_link(State.ASKING)
-    (failed,) = link.receive(information(0, 1, b"\xe6\xe6\x00x"))
+    link.receive(supervisory(3))
+    (failed,) = link.receive(information(0, 4, b"\xe6\xe6\x00x"))
     assert isinstance(failed, Failed)
     assert "e6e700" in failed.reason
 
@@ -167,7 +231,7 @@ def test_an_answer_without_its_llc_header_fails_the_link():
 def test_an_answer_beyond_the_limit_fails_the_link():
     link = Link(CLIENT, SERVER, WANTED, longest_answer=100)
     link.open()
-    link.receive(from_meter(UA, UA_INFO))
+    link.receive(from_meter(UA, encode_parameters(WANTED)))
     link.ask(b"question")
     (failed,) = link.receive(information(0, 1, b"\xe6\xe7\x00" + bytes(200)))
     assert isinstance(failed, Failed)
@@ -199,7 +263,9 @@ def test_server_addresses_take_the_form_that_holds_them(text, size, address):
     assert server_address(text, size) == bytes.fromhex(address)
 
 
-@pytest.mark.parametrize("text", ["", "1/2/3", "a/1", "-1", "1/20000"])
+@pytest.mark.parametrize(
+    "text", ["", "1/2/3", "a/1", "-1", "1/20000", "0", "127", "1/0", "1/126", "1/127", "1/16383"]
+)
 def test_an_impossible_server_address_is_refused(text):
     with pytest.raises(ValueError, match="server address"):
         server_address(text)
