@@ -115,7 +115,7 @@ def _other_device(bench: Bench) -> None:
         (
             lambda b: b.edit("idis_residential", "idis_residental"),
             'model = "idis_residental"',
-            ("[meter] model: meter d17", "known are: idis_residential, transformer_check"),
+            ("[meter] model: meter d17", "known are: ct_meter, ct_meter_gmac, idis_residential"),
         ),
         (
             lambda b: (b.keys / "sign.key").unlink(),

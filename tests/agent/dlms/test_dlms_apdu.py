@@ -21,8 +21,6 @@ from agent.dlms.errors import (
 )
 from agent.dlms.load_profile.columns import Scaling
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
-from agent.dlms.meter_class import FOLDER, MeterClassError, load_meter_class
-from wire.quality import Quality
 
 REGISTER = Attribute.parse("3/1.0.1.8.0.255/2")
 
@@ -123,43 +121,6 @@ def test_scalers_give_whole_numbers_of_our_units(scaler, raw, exponent, whole):
 def test_a_scaler_that_cannot_be_is_an_error():
     with pytest.raises(MeterDiffers):
         Scaling.of(100, 30)
-
-
-def test_status_bits_add_up_to_flags():
-    flags = load_meter_class("idis_residential").profile.status_flags
-    assert flags[0x80] == Quality.POWER_FAIL
-    assert flags[0x22] == Quality.CLOCK_UNTRUSTED
-    assert flags[0x84] == Quality.POWER_FAIL | Quality.PARTIAL
-    assert flags[0x08] == 0
-
-
-def test_an_unknown_class_names_the_known_ones():
-    with pytest.raises(MeterClassError, match="idis_residential, transformer_check"):
-        load_meter_class("idis_resident")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("client_sap = 1", "client_sap = 200", "association.client_sap: expected a client SAP"),
-        ('security = "lls"', 'security = "hls"', "association.security"),
-        ("window = 7", "window = 9", "link.window: expected 1 to 7"),
-        ("max_pdu = 65535", "max_pdu = 1", "max_pdu: expected 64"),
-        ('7 = "POWER_FAIL"', '7 = "POWER"', "status_bits.7: expected one of NO_DATA"),
-        ("voltage_dv = {", "voltage = {", "objects.voltage: expected one of import_wh"),
-        ('"1.0.99.1.0.255"', '"1.0.99"', "profile.object: expected six numbers"),
-        ("tries = 3", "", "link.tries: expected a int, found None"),
-        ("[clock]", "[clock", "not TOML"),
-    ],
-)
-def test_an_error_in_a_class_file_names_file_and_key(tmp_path, old, new, message):
-    text = (FOLDER / "idis_residential.toml").read_text()
-    assert old in text
-    (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
-    with pytest.raises(MeterClassError) as error:
-        load_meter_class("mine", tmp_path)
-    assert message in str(error.value)
-    assert "mine.toml" in str(error.value)
 
 
 def test_entries_are_asked_for_by_number_and_zero_is_the_newest():

@@ -201,7 +201,7 @@ def test_a_class_with_password_needs_one(bench):
 
 
 def test_the_public_client_may_not_read_registers(bench):
-    public = dataclasses.replace(bench.meter_class, client_sap=16, needs_password=False)
+    public = dataclasses.replace(bench.meter_class, client_sap=16, mechanism="none")
     driver = DlmsDriver.on_port(bench.wire, public, bench.clock, server_address="1/17")
     with pytest.raises(AccessRefused, match="read-write-denied") as error:
         driver.sample()

@@ -296,7 +296,7 @@ def behind(meter: PlainMeter, counter: Counter, *, object_: str | None) -> DlmsD
         lambda client_sap: meter if client_sap == 16 else strict,
         dataclasses.replace(
             CLASS,
-            needs_password=False,
+            mechanism="none",
             counter_object=None if object_ is None else Attribute.parse(object_),
         ),
         meter.clock,

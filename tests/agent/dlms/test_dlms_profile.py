@@ -63,7 +63,7 @@ def a_driver(meter: PlainMeter, *, transformers=None, **changes) -> DlmsDriver:
     profile = {name: changes.pop(name) for name in list(changes) if name in of_profile}
     meter_class = dataclasses.replace(
         CLASS,
-        needs_password=False,
+        mechanism="none",
         profile=dataclasses.replace(CLASS.profile, **profile),
         **changes,
     )
