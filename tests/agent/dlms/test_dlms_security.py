@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,72 +23,18 @@ from agent.dlms.errors import (
 )
 from agent.dlms.security.authentication import check_proof, proof
 from agent.dlms.security.cipher import Cipher, PushCipher
-from agent.dlms.security.settings import Keys, Security
+from agent.dlms.security.settings import Keys
+from tests.agent.dlms.secured_meter import (
+    CLIENT_TITLE,
+    KEYS,
+    METER_TITLE,
+    Counter,
+    a_security,
+    ciphered,
+)
 
-EK = bytes.fromhex("000102030405060708090a0b0c0d0e0f")
-AK = bytes.fromhex("d0d1d2d3d4d5d6d7d8d9dadbdcdddedf")
-CLIENT = bytes.fromhex("4d4d4d0000bc614e")
-METER = b"METERONE"
+EK, AK = KEYS[0].encryption, KEYS[0].authentication
 DEDICATED = bytes(range(100, 132))
-KEYS = {
-    0: Keys(EK, AK),
-    2: Keys(bytes(range(32)), bytes(range(32, 64))),
-}
-
-
-class Counter:
-    """An invocation counter that remembers all that it gave."""
-
-    def __init__(self, first: int = 1) -> None:
-        self._next = first
-        self.given: list[int] = []
-
-    def next(self) -> int:
-        self.given.append(self._next)
-        self._next += 1
-        return self.given[-1]
-
-    def raise_above(self, value: int) -> None:
-        self._next = max(self._next, value + 1)
-
-
-def a_security(**changes: object) -> Security:
-    default = Security(
-        mechanism="hls-gmac",
-        ciphering="global",
-        keys=KEYS[0],
-        client_title=CLIENT,
-        counter=Counter(),
-    )
-    suite = changes.get("suite", 0)
-    return dataclasses.replace(default, keys=KEYS[suite], **changes)  # type: ignore[index]
-
-
-def meter_says(
-    plain: bytes,
-    counter: int,
-    tag: int = 0xCC,
-    *,
-    control: int = 0x30,
-    key: bytes = EK,
-    authentication: bytes = AK,
-    title: bytes = METER,
-) -> bytes:
-    """What a meter would send, made without our ciphers."""
-    nonce = title + counter.to_bytes(4, "big")
-    known = bytes([control]) + authentication
-    if control & 0x30 == 0x30:
-        text = AESGCM(key).encrypt(nonce, plain, known)[: len(plain) + 12]
-    elif control & 0x30 == 0x20:
-        text = AESGCM(key).encrypt(nonce, plain, None)[: len(plain)]
-    else:
-        text = plain + AESGCM(key).encrypt(nonce, b"", known + plain)[:12]
-    body = bytes([control]) + counter.to_bytes(4, "big") + text
-    head = bytes([tag]) + (b"\x08" + title if tag in (0xDB, 0xDC) else b"")
-    size = bytes([len(body)]) if len(body) < 128 else b"\x82" + len(body).to_bytes(2, "big")
-    return head + size + body
-
-
 ANSWER = bytes.fromhex("c401c1000600001391")
 
 
@@ -129,12 +74,12 @@ def test_requests_are_wrapped_as_the_meter_class_says_once_the_association_is_up
     cipher = Cipher(security, dedicated_key=dedicated)
     plain = bytes.fromhex("c001c100080000010000ff0200")
     key = KEYS[suite].encryption
-    made = {"key": key, "authentication": KEYS[suite].authentication, "title": CLIENT}
-    assert cipher.protect(plain) == meter_says(plain, 1, 0xC8, control=0x30 | suite, **made)
+    made = {"key": key, "authentication": KEYS[suite].authentication, "title": CLIENT_TITLE}
+    assert cipher.protect(plain) == ciphered(plain, 1, 0xC8, control=0x30 | suite, **made)
     cipher.establish()
     made["key"] = dedicated if mode == "dedicated" else key
     carried = cipher.protect(plain)
-    assert carried == meter_says(plain, 2, tag, control=0x30 | suite, **made)
+    assert carried == ciphered(plain, 2, tag, control=0x30 | suite, **made)
     assert len(carried) <= len(plain) + cipher.overhead
 
 
@@ -143,9 +88,9 @@ def test_requests_are_wrapped_as_the_meter_class_says_once_the_association_is_up
 @given(body=st.binary(max_size=300), counter=st.integers(0, 2**32 - 1))
 def test_any_protected_answer_is_revealed(suite, tag, dedicated, body, counter):
     key = DEDICATED[: len(KEYS[suite].encryption)]
-    cipher = Cipher(a_security(suite=suite), METER, dedicated_key=key)
+    cipher = Cipher(a_security(suite=suite), METER_TITLE, dedicated_key=key)
     plain = b"\xc4" + body
-    said = meter_says(
+    said = ciphered(
         plain,
         counter,
         tag,
@@ -158,19 +103,19 @@ def test_any_protected_answer_is_revealed(suite, tag, dedicated, body, counter):
 
 @given(st.integers(0, 10_000), st.sampled_from([0xCC, 0xDB]))
 def test_an_answer_with_any_bit_changed_is_refused_and_changes_nothing(bit, tag):
-    said = meter_says(ANSWER, 7, tag)
+    said = ciphered(ANSWER, 7, tag)
     changed = bytearray(said)
     changed[bit // 8 % len(said)] ^= 0x80 >> bit % 8
-    cipher = Cipher(a_security(), METER)
+    cipher = Cipher(a_security(), METER_TITLE)
     with pytest.raises(DlmsError):
         refuse_errors(cipher.reveal(bytes(changed)))
     assert cipher.reveal(said) == ANSWER
-    assert cipher.server_title == METER
+    assert cipher.server_title == METER_TITLE
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\xcc", b"\xdb\x08METERONE", b"\xd4"]))
 def test_no_bytes_at_all_pass_for_a_protected_answer(data, head):
-    cipher = Cipher(a_security(), METER)
+    cipher = Cipher(a_security(), METER_TITLE)
     if (head + data)[:1] in (b"\xd8", b"\x0e"):
         return
     with pytest.raises(DlmsError):
@@ -179,10 +124,10 @@ def test_no_bytes_at_all_pass_for_a_protected_answer(data, head):
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
 def test_only_answers_whose_counter_rises_are_used(counters):
-    cipher = Cipher(a_security(), METER)
+    cipher = Cipher(a_security(), METER_TITLE)
     highest = -1
     for counter in counters:
-        said = meter_says(ANSWER, counter)
+        said = ciphered(ANSWER, counter)
         if counter > highest:
             assert cipher.reveal(said) == ANSWER
         else:
@@ -192,10 +137,10 @@ def test_only_answers_whose_counter_rises_are_used(counters):
 
 
 def test_a_forged_answer_does_not_move_the_counter():
-    cipher = Cipher(a_security(), METER)
+    cipher = Cipher(a_security(), METER_TITLE)
     with pytest.raises(ReplyForged):
-        cipher.reveal(meter_says(ANSWER, 2**32 - 1, key=bytes(16)))
-    assert cipher.reveal(meter_says(ANSWER, 0)) == ANSWER
+        cipher.reveal(ciphered(ANSWER, 2**32 - 1, key=bytes(16)))
+    assert cipher.reveal(ciphered(ANSWER, 0)) == ANSWER
 
 
 @given(
@@ -225,44 +170,44 @@ def test_no_counter_is_used_twice_for_any_sequence_of_requests(requests, mode, e
 @pytest.mark.parametrize("control", [0x00, 0x10, 0x20, 0x32, 0x70, 0xB0])
 def test_an_answer_with_weaker_or_other_protection_is_refused(control):
     with pytest.raises(ReplyUnprotected, match=f"expected security control 30.*came {control:02x}"):
-        Cipher(a_security(), METER).reveal(meter_says(ANSWER, 5, control=control))
+        Cipher(a_security(), METER_TITLE).reveal(ciphered(ANSWER, 5, control=control))
 
 
 def test_an_answer_in_the_clear_is_refused():
     with pytest.raises(ReplyUnprotected, match="in the clear"):
-        Cipher(a_security(), METER).reveal(ANSWER)
+        Cipher(a_security(), METER_TITLE).reveal(ANSWER)
 
 
 def test_an_answer_of_another_service_than_its_wrapping_says_is_refused():
     with pytest.raises(AnswerMalformed, match="cc holds c5"):
-        Cipher(a_security(), METER).reveal(meter_says(b"\xc5\x01\xc1\x00", 5))
+        Cipher(a_security(), METER_TITLE).reveal(ciphered(b"\xc5\x01\xc1\x00", 5))
 
 
 def test_an_answer_under_a_dedicated_key_that_was_never_agreed_is_refused():
     with pytest.raises(ReplyUnprotected, match="none was agreed"):
-        Cipher(a_security(), METER).reveal(meter_says(ANSWER, 5, 0xD4, key=bytes(16)))
+        Cipher(a_security(), METER_TITLE).reveal(ciphered(ANSWER, 5, 0xD4, key=bytes(16)))
 
 
 def test_the_meters_title_is_learnt_once_and_only_from_what_it_could_sign():
     cipher = Cipher(a_security())
     with pytest.raises(ReplyForged):
-        cipher.reveal(meter_says(ANSWER, 5, 0xDB, title=b"IMPOSTOR", key=bytes(16)))
+        cipher.reveal(ciphered(ANSWER, 5, 0xDB, title=b"IMPOSTOR", key=bytes(16)))
     assert cipher.server_title == b""
-    assert cipher.reveal(meter_says(ANSWER, 5, 0xDB)) == ANSWER
-    assert cipher.server_title == METER
+    assert cipher.reveal(ciphered(ANSWER, 5, 0xDB)) == ANSWER
+    assert cipher.server_title == METER_TITLE
     with pytest.raises(ReplyForged, match="title was"):
-        cipher.reveal(meter_says(ANSWER, 6, 0xDB, title=b"METERTWO"))
+        cipher.reveal(ciphered(ANSWER, 6, 0xDB, title=b"METERTWO"))
     with pytest.raises(ReplyForged, match="title was"):
         cipher.learn_title(b"METERTWO")
 
 
 def test_a_meter_with_the_clients_own_title_is_refused():
     with pytest.raises(ReplyForged, match="the meter's own system title"):
-        Cipher(a_security()).learn_title(CLIENT)
+        Cipher(a_security()).learn_title(CLIENT_TITLE)
 
 
 def test_refusals_come_through_in_the_clear_and_are_never_data():
-    cipher = Cipher(a_security(), METER)
+    cipher = Cipher(a_security(), METER_TITLE)
     for refusal, error in (("d80102", ServiceRefused), ("0e010601", ServiceRefused)):
         with pytest.raises(error):
             refuse_errors(cipher.reveal(bytes.fromhex(refusal)))
@@ -297,25 +242,25 @@ def test_confirmed_service_errors_are_named(apdu, said):
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1))
 def test_each_sides_proof_is_taken_by_the_other(suite, challenge, counter):
     ours = a_security(suite=suite)
-    theirs = a_security(suite=suite, client_title=METER, counter=Counter(counter))
-    check_proof(ours, METER, challenge, proof(theirs, challenge))
+    theirs = a_security(suite=suite, client_title=METER_TITLE, counter=Counter(counter))
+    check_proof(ours, METER_TITLE, challenge, proof(theirs, challenge))
 
 
 @given(st.integers(0, 17 * 8 - 1))
 def test_a_proof_with_any_bit_changed_is_refused(bit):
-    theirs = a_security(client_title=METER, counter=Counter(9))
+    theirs = a_security(client_title=METER_TITLE, counter=Counter(9))
     changed = bytearray(proof(theirs, bytes(16)))
     changed[bit // 8] ^= 0x80 >> bit % 8
     with pytest.raises(MeterNotAuthentic):
-        check_proof(a_security(), METER, bytes(16), bytes(changed))
+        check_proof(a_security(), METER_TITLE, bytes(16), bytes(changed))
 
 
 def test_our_own_proof_or_one_of_another_challenge_is_refused():
     ours = proof(a_security(), bytes(16))
-    theirs = proof(a_security(client_title=METER), bytes(15) + b"\x01")
+    theirs = proof(a_security(client_title=METER_TITLE), bytes(15) + b"\x01")
     for answer in (ours, theirs, b"", None):
         with pytest.raises(MeterNotAuthentic):
-            check_proof(a_security(), METER, bytes(16), answer)
+            check_proof(a_security(), METER_TITLE, bytes(16), answer)
 
 
 @pytest.mark.parametrize(
@@ -345,27 +290,27 @@ def test_keys_never_show_in_what_is_printed():
 def test_pushes_are_revealed_in_order_and_only_from_their_meter():
     push = bytes.fromhex("0f00000001000600001391")
     cipher = PushCipher(KEYS[0])
-    assert cipher.reveal(meter_says(push, 0, 0xDB)) == push
+    assert cipher.reveal(ciphered(push, 0, 0xDB)) == push
     with pytest.raises(ReplyReplayed):
-        cipher.reveal(meter_says(push, 0, 0xDB))
+        cipher.reveal(ciphered(push, 0, 0xDB))
     with pytest.raises(ReplyForged, match=b"METERTWO".hex()):
-        cipher.reveal(meter_says(push, 1, 0xDB, title=b"METERTWO"))
+        cipher.reveal(ciphered(push, 1, 0xDB, title=b"METERTWO"))
     with pytest.raises(ReplyUnprotected):
-        cipher.reveal(meter_says(push, 1, 0xDB, control=0x20))
+        cipher.reveal(ciphered(push, 1, 0xDB, control=0x20))
     with pytest.raises(ReplyUnprotected):
         cipher.reveal(push)
-    assert cipher.reveal(meter_says(push, 1, 0xDB)) == push
+    assert cipher.reveal(ciphered(push, 1, 0xDB)) == push
 
 
 def test_pushes_without_a_tag_are_taken_only_where_there_is_no_key_to_check_one():
     push = bytes.fromhex("0f00000001000600001391")
-    said = meter_says(push, 1, 0xDB, control=0x20)
+    said = ciphered(push, 1, 0xDB, control=0x20)
     assert PushCipher(Keys(EK, b"")).reveal(said) == push
     with pytest.raises(ReplyUnprotected, match="expected security control 30"):
         PushCipher(KEYS[0]).reveal(said)
 
 
 def test_counters_of_the_dedicated_and_the_global_key_rise_each_for_itself():
-    cipher = Cipher(a_security(ciphering="dedicated"), METER, dedicated_key=DEDICATED[:16])
+    cipher = Cipher(a_security(ciphering="dedicated"), METER_TITLE, dedicated_key=DEDICATED[:16])
     for counter, (tag, key) in itertools.product((3, 4), ((0xCC, EK), (0xD4, DEDICATED[:16]))):
-        assert cipher.reveal(meter_says(ANSWER, counter, tag, key=key)) == ANSWER
+        assert cipher.reveal(ciphered(ANSWER, counter, tag, key=key)) == ANSWER
