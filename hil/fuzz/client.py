@@ -30,6 +30,7 @@ _REGISTER: Final = Attribute.parse("3/1.0.1.8.0.255/2")
 _BUFFER: Final = Attribute.parse("7/1.0.99.1.0.255/2")
 _SHIFT: Final = Method(8, bytes.fromhex("0000010000ff"), 6)
 _CHALLENGE: Final = bytes(range(0x40, 0x50))
+_ANSWERS: Final = (0xC4, 0xC5, 0xC7)
 _MOST_REQUESTS_EACH: Final = 8
 """Requests for one answer; more would be asking without an answer."""
 
@@ -39,7 +40,9 @@ class ScriptedCarrier:
 
     longest_answer = LONGEST_ANSWER
 
-    def __init__(self, answers: Sequence[bytes]) -> None:
+    def __init__(self, answers: Sequence[bytes], *, numbered: bool = False) -> None:
+        """With `numbered` each answer gets the number of the request that it answers."""
+        self._numbered = numbered
         self._answers = iter(answers)
         self.left = len(answers)
         self._patience = _MOST_REQUESTS_EACH * (len(answers) + 4)
@@ -49,7 +52,11 @@ class ScriptedCarrier:
     def close(self) -> None: ...
 
     def request(self, apdu: bytes, what: str, *, tries: int | None = None) -> bytes:
-        return self.more(what)
+        answer = self.more(what)
+        if self._numbered and len(answer) > 2 and answer[0] in _ANSWERS:
+            number = answer[2] & 0xF0 | apdu[2] & 0x0F
+            return answer[:2] + bytes([number]) + answer[3:]
+        return answer
 
     def more(self, what: str) -> bytes:
         self._patience -= 1

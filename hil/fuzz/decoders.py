@@ -49,13 +49,14 @@ class Decoder:
 
 def decoders() -> Mapping[str, Decoder]:
     """All of them by name; imported here, so that a fuzzer can watch the imports."""
-    from hil.fuzz import apdu, client, link, messages, values
+    from hil.fuzz import apdu, client, driver, link, messages, values
 
     table: Iterable[Decoder] = (
         *link.DECODERS,
         *values.DECODERS,
         *apdu.DECODERS,
         *client.DECODERS,
+        *driver.DECODERS,
         *messages.DECODERS,
     )
     return {decoder.name: decoder for decoder in table}

@@ -68,7 +68,7 @@ class StoppedClock:
     """Time stands still, so that the same inputs are made on every run."""
 
     def now_utc_s(self) -> float:
-        return LAST_END_UTC_S + 3.0
+        return LAST_END_UTC_S + 303.0
 
     def real_s_until(self, utc_s: float) -> float:
         return utc_s - self.now_utc_s()

@@ -27,7 +27,7 @@ _ROW: Final = axdr.structure(
     *(axdr.number(Tag.U32, 123_456) for _ in range(3)),
     *(axdr.number(Tag.U16, 2_312) for _ in range(2)),
 )
-_CAPTURED_OBJECTS: Final = axdr.array(
+CAPTURE_OBJECTS: Final = axdr.array(
     axdr.structure(
         axdr.number(Tag.U16, attribute.class_id),
         axdr.octets(attribute.name),
@@ -146,7 +146,7 @@ DECODERS: Final = (
         "profile-objects",
         mapping,
         (axdr.AxdrError, AnswerMalformed, MeterDiffers),
-        lambda: [_CAPTURED_OBJECTS, *_values()],
+        lambda: [CAPTURE_OBJECTS, *_values()],
     ),
     Decoder("ber", _ber, (AnswerMalformed,), _ber_seeds),
 )
