@@ -20,6 +20,7 @@ _log = logging.getLogger("loadscape.agent")
 _HELP = {
     "reads_total": "Successful reads of meters.",
     "read_errors_total": "Reads of meters that failed.",
+    "chore_errors_total": "Reads of meters' clocks and event logs that failed.",
     "rows_total": "Intervals written to the store, including those without data.",
     "rows_no_data_total": "Intervals reported missing.",
     "rows_lost_total": "Intervals without a receipt that were dropped because the store was full.",
@@ -51,6 +52,7 @@ _EACH_HELP = {
     "line_cycle_ratio": "What one read of each meter takes, over what the line formula says.",
     "line_missed_samples_total": "Samples of the cycle for which the line had no time.",
     "meter_turnaround_seconds": "Time from a request to its answer, as learned.",
+    "meter_clock_ahead_seconds": "How far a meter's clock was ahead when it was read last.",
     "meter_frames_rejected_total": "Frames that were not accepted as the meter's answer.",
 }
 """Values of each line or meter, told apart by labels."""

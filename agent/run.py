@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any
 from agent.config import AgentConfig
 from agent.health import Counters, Faults, serve_metrics
 from agent.keyring import Keyring
-from agent.poll.lines import Line, Shared, build_lines, line_state, meter_states, show_on_metrics
+from agent.poll.lines import (
+    Line,
+    Shared,
+    build_lines,
+    clock_state,
+    line_state,
+    meter_states,
+    show_clocks,
+    show_on_metrics,
+)
 from agent.publish import Publisher
 from agent.store.identity import replace_file
 from agent.store.writer import Writer, WriterSettings
@@ -169,6 +178,7 @@ class Agent:
                 "expected": sum(expected for _, expected in progress),
             },
             "last_end_utc_s": min((thread.finished_edge_utc_s for thread in threads), default=None),
+            "meter_clocks": clock_state(self._lines),
             "lines": [line_state(thread) for thread in threads],
         }
 
@@ -198,6 +208,7 @@ class Agent:
         meters = meter_states(self._lines)
         self._show_gauges(state, len(faults))
         show_on_metrics(self.counters, state["lines"], meters)
+        show_clocks(self.counters, self._lines)
         status = {
             "running": running,
             "pid": os.getpid(),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from agent.chores import Chores, ClockSeen
 from agent.config import AgentConfig, LineConfig, MeterConfig
 from agent.driver import ProfileDriver
 from agent.drivers import build_driver, open_line
@@ -21,7 +22,8 @@ from agent.interval.sampled import SampledMeter
 from agent.poll.thread import LineThread
 from agent.poll.turn import Known
 from agent.recovery import ProfileMeter
-from agent.store.database import Recalled
+from agent.store.event_table import EventRows
+from agent.store.outline import Recalled
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
 
@@ -34,7 +36,7 @@ class Shared:
     """What all lines have in common."""
 
     clock: Clock
-    hand_over: Callable[[EdgeRows | list[MeterRows]], None]
+    hand_over: Callable[[EdgeRows | list[MeterRows] | EventRows], None]
     counters: Counters
     faults: Faults
     stop: threading.Event
@@ -95,21 +97,14 @@ def _build(
     port = open_line(line)
     meters: list[SampledMeter | ProfileMeter] = []
     modbus: dict[str, ModbusDriver] = {}
+    chores: dict[str, Chores] = {}
     for meter in config.meters_of(line.name):
         driver = build_driver(config, line, meter, port, shared.clock)
         known = recalled.get(meter.id)
         if driver.keeps_profile:
-            meters.append(
-                ProfileMeter(
-                    meter.id,
-                    cast("ProfileDriver", driver),
-                    interval_s=config.interval_s,
-                    recover_s=config.recover_days * 86_400,
-                    now_utc_s=shared.clock.now_utc_s(),
-                    recalled=known,
-                    history_s=max(config.recover_days, config.history_days) * 86_400,
-                )
-            )
+            keeping = cast("ProfileDriver", driver)
+            meters.append(_keeping(config, meter, keeping, known, shared.clock))
+            chores[meter.id] = _chores(config, meter, keeping, known, shared.clock)
             continue
         # Every driver without a profile speaks Modbus.
         modbus[meter.id] = cast("ModbusDriver", driver)
@@ -129,8 +124,45 @@ def _build(
         stop=shared.stop,
         known=_budgets(config, modbus),
         learned=states.learned,
+        chores=chores,
     )
     return Line(thread, states)
+
+
+def _keeping(
+    config: AgentConfig,
+    meter: MeterConfig,
+    driver: ProfileDriver,
+    recalled: Recalled | None,
+    clock: Clock,
+) -> ProfileMeter:
+    return ProfileMeter(
+        meter.id,
+        driver,
+        interval_s=config.interval_s,
+        recover_s=config.recover_days * 86_400,
+        now_utc_s=clock.now_utc_s(),
+        recalled=recalled,
+        history_s=max(config.recover_days, config.history_days) * 86_400,
+    )
+
+
+def _chores(
+    config: AgentConfig,
+    meter: MeterConfig,
+    driver: ProfileDriver,
+    recalled: Recalled | None,
+    clock: Clock,
+) -> Chores:
+    now_utc_s = clock.now_utc_s()
+    return Chores(
+        meter.id,
+        driver,
+        interval_s=config.interval_s,
+        now_utc_s=now_utc_s,
+        marks=recalled.marks if recalled else {},
+        since_utc_s=int(now_utc_s) - max(1, config.recover_days) * 86_400,
+    )
 
 
 def _sampled(
@@ -189,6 +221,31 @@ def line_state(thread: LineThread) -> dict[str, Any]:
         "cycle_ratio": None if ratio is None else round(ratio, 3),
         "missed_samples": thread.schedule.missed,
     }
+
+
+def clock_state(lines: list[Line]) -> dict[str, Any]:
+    """The meters' clocks for `status.json` and the retained state: how many, and the worst."""
+    seen = _clocks(lines)
+    worst = max(seen, key=lambda name: abs(seen[name].ahead_s), default=None)
+    return {
+        "read": len(seen),
+        "untrusted": sum(clock.untrusted for clock in seen.values()),
+        "worst": None
+        if worst is None
+        else {"meter": worst, "ahead_s": round(seen[worst].ahead_s, 1)},
+    }
+
+
+def _clocks(lines: list[Line]) -> dict[str, ClockSeen]:
+    return {name: clock for line in lines for name, clock in line.thread.clocks().items()}
+
+
+def show_clocks(counters: Counters, lines: list[Line]) -> None:
+    """Put every meter's clock on /metrics."""
+    counters.show_each(
+        "meter_clock_ahead_seconds",
+        {(("meter", name),): clock.ahead_s for name, clock in _clocks(lines).items()},
+    )
 
 
 def meter_states(lines: list[Line]) -> dict[str, dict[str, Any]]:

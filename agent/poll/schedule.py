@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from agent.poll.back_off import MOST_OWED_S, RESTING_EARNS, BackOff
 from agent.poll.turn import (
     SPACING_S,
     Ask,
+    Finish,
     Known,
     MeterOnLine,
     Now,
+    Rest,
     Turn,
     lead_s,
     longest_waiting,
@@ -41,21 +42,7 @@ _SLICE_S = 1.0
 """Real time that one slice of recovery should take."""
 _SLICE_ENDS = (4, 192)
 _ROOM_SHARE = 0.25
-"""Room of this share of an interval is enough for a probe, however long it may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Everything that belongs to this edge has been asked."""
-
-    edge_utc_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Nothing is due before this monotonic instant."""
-
-    until_s: float
+"""Room of this share of an interval is enough for a probe or a chore, however long it takes."""
 
 
 class Schedule:
@@ -127,8 +114,17 @@ class Schedule:
         """Share of the sampling cycle that `cycle_s` takes; above 1 the cycle cannot be kept."""
         return self.cycle_s / self._real_cycle_s(now)
 
-    def next(self, now: Now, newest_missing: Callable[[int], int | None]) -> Ask | Finish | Rest:
-        """The most urgent thing to do; `newest_missing` tells the newest end of a profile's gap."""
+    def next(
+        self,
+        now: Now,
+        newest_missing: Callable[[int], int | None],
+        chore_due: Callable[[int], bool] = lambda index: False,
+    ) -> Ask | Finish | Rest:
+        """The most urgent thing to do.
+
+        `newest_missing` tells the newest end of a profile's gap, `chore_due` whether
+        its meter has a chore to do (`agent/chores.py`).
+        """
         edge = self._newest_edge(now)
         if self._round is None and edge > self.edge_utc_s:
             # Edges follow each other without pause: a failing meter must get its share here.
@@ -145,6 +141,7 @@ class Schedule:
             or self._of_cycle(now)
             or self._earned_probe(now)
             or self._recovery(now, newest_missing)
+            or self._chore(now, newest_missing, chore_due)
             or self._free_probe(now)
             or self._rest(now)
         )
@@ -179,6 +176,10 @@ class Schedule:
             most_s = ended.real_s + max(owed_s, MOST_OWED_S)
             self._earned_at_s = min(max(self._earned_at_s, ended.real_s) + owed_s, most_s)
         return turn.back_off.failures
+
+    def chore_ended(self, ask: Ask, ended: Now) -> None:
+        """The meter did its chore, or failed to: that says nothing about its other reads."""
+        self._turns[ask.index].chore_at_s = ended.real_s
 
     def passed_over(self, ask: Ask) -> None:
         """Nothing of the meter's profile was missing: it may join the order again."""
@@ -282,6 +283,25 @@ class Schedule:
         if most < _SLICE_ENDS[0]:
             return None
         return Ask(turn.index, "recover", most=min(most, _SLICE_ENDS[1]))
+
+    def _chore(
+        self,
+        now: Now,
+        newest_missing: Callable[[int], int | None],
+        chore_due: Callable[[int], bool],
+    ) -> Ask | None:
+        """A chore of the meter whose last one is the longest ago: no gap on the line, no edge near.
+
+        A chore cannot be broken off, so the last part of an interval belongs to the edge.
+        """
+        kept = [turn for turn in self._kept if turn.in_order]
+        due = [turn for turn in kept if chore_due(turn.index)]
+        if not due or self._free_s(now) < self._enough_s(now):
+            return None
+        if any(newest_missing(turn.index) is not None for turn in kept):
+            return None
+        turn = min(due, key=lambda turn: (turn.chore_at_s, turn.index))
+        return Ask(turn.index, "chore")
 
     # --- failing meters
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from agent.chores import Chores, ClockSeen
 from agent.driver import ReadError
 from agent.health import Counters, Faults
 from agent.interval.sampled import SampledMeter
@@ -19,6 +20,7 @@ from agent.line.port import PortLost
 from agent.poll.load import LineLoad
 from agent.poll.schedule import Ask, Finish, Known, MeterOnLine, Now, Rest, Schedule
 from agent.recovery import ProfileMeter
+from agent.store.event_table import EventRows
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
 
@@ -27,6 +29,8 @@ _STEP_S = 0.2
 _REOPEN_S = (0.5, 1.5)
 """First and longest pause between two tries to open a port; a failed try costs little."""
 _FAILURES_TO_REPORT = 2
+_CLOCK_OFF_S = 30.0
+"""A meter's clock that is off by more is a fault."""
 
 
 class LineThread(threading.Thread):
@@ -42,15 +46,17 @@ class LineThread(threading.Thread):
         clock: Clock,
         interval_s: int,
         sample_s: int,
-        hand_over: Callable[[EdgeRows | list[MeterRows]], None],
+        hand_over: Callable[[EdgeRows | list[MeterRows] | EventRows], None],
         counters: Counters,
         faults: Faults,
         stop: threading.Event,
         known: Mapping[str, Known] | None = None,
         learned: Callable[[str], None] | None = None,
+        chores: Mapping[str, Chores] | None = None,
     ) -> None:
         """`known` says by the meters' names what their reads cost, where that is known.
 
+        `chores` are by the meters' names too, of those that keep a profile.
         `learned` is told the name of every meter that was asked, in this thread.
         """
         super().__init__(name=f"line {name}", daemon=True)
@@ -65,6 +71,7 @@ class LineThread(threading.Thread):
         self._faults = faults
         self._stop_event = stop
         self._learned = learned
+        self._chores = dict(chores or {})
         self.schedule = Schedule(
             [
                 (known or {}).get(meter.name) or MeterOnLine(isinstance(meter, ProfileMeter))
@@ -112,6 +119,11 @@ class LineThread(threading.Thread):
                 expected += meter_expected
         return known, expected
 
+    def clocks(self) -> dict[str, ClockSeen]:
+        """How the meters' clocks stood when they were read last, by meter."""
+        seen = ((name, chores.clock) for name, chores in self._chores.items())
+        return {name: clock for name, clock in seen if clock is not None}
+
     # --- the thread
 
     def run(self) -> None:
@@ -155,11 +167,13 @@ class LineThread(threading.Thread):
 
     def _do_next(self) -> None:
         """The most urgent job, or a short sleep if there is none."""
-        step = self.schedule.next(self._now(), self._newest_missing)
+        step = self.schedule.next(self._now(), self._newest_missing, self._chore_due)
         if isinstance(step, Rest):
             self._stop_event.wait(max(0.0, step.until_s - time.monotonic()))
         elif isinstance(step, Finish):
             self._finish_edge(step.edge_utc_s)
+        elif step.why == "chore":
+            self._do_chore(step)
         else:
             self._ask(step)
 
@@ -218,7 +232,50 @@ class LineThread(threading.Thread):
         if failures == _FAILURES_TO_REPORT:
             self._faults.report(f"meter {name}", str(error))
 
+    # --- one chore
+
+    def _do_chore(self, ask: Ask) -> None:
+        name = self._meters[ask.index].name
+        chores = self._chores[name]
+        began = self._now()
+        what = chores.due(began.utc_s)
+        if what is None:
+            return
+        try:
+            told = chores.do(what, began.utc_s)
+        except ReadError as error:
+            self._counters.add("chore_errors_total")
+            self._faults.report(f"{what} of meter {name}", str(error))
+            told = []
+        else:
+            self._faults.over(f"{what} of meter {name}")
+        finally:
+            ended = self._now()
+            self.schedule.chore_ended(ask, ended)
+            self.load.read(began.real_s, ended.real_s)
+        for rows in told:
+            self._hand_over(rows)
+        if chores.clock is not None:
+            self._judge_clock(name, chores.clock)
+
+    def _judge_clock(self, name: str, clock: ClockSeen) -> None:
+        key = f"meter {name} clock"
+        if abs(clock.ahead_s) <= _CLOCK_OFF_S:
+            self._faults.over(key)
+            return
+        side = "ahead" if clock.ahead_s > 0 else "behind"
+        self._faults.report(
+            key,
+            f"its clock is {abs(clock.ahead_s):.0f} s {side}, expected at most "
+            f"{_CLOCK_OFF_S:.0f} s; let the agent set it ([clock] set in the meter class) or "
+            "have it set by hand",
+        )
+
     # --- small things
+
+    def _chore_due(self, index: int) -> bool:
+        chores = self._chores.get(self._meters[index].name)
+        return chores is not None and chores.due(self._clock.now_utc_s()) is not None
 
     def _newest_missing(self, index: int) -> int | None:
         meter = self._meters[index]

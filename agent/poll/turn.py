@@ -19,7 +19,7 @@ _SMOOTHING = 0.1
 _MANY_ENDS = 16
 """Slices with fewer interval ends tell little about the time that one takes."""
 
-Why = Literal["after edge", "before edge", "cycle", "name", "probe", "recover"]
+Why = Literal["after edge", "before edge", "cycle", "name", "probe", "recover", "chore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,20 @@ class Ask:
     """Nobody else wants the line before; monotonic."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Everything that belongs to this edge has been asked."""
+
+    edge_utc_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing is due before this monotonic instant."""
+
+    until_s: float
+
+
 @dataclass(slots=True)
 class Turn:
     """One meter's place in the order. Real seconds, unless named otherwise."""
@@ -100,6 +114,8 @@ class Turn:
     """Reads that `read_s` is made of."""
     end_s: float = 0.005
     """Smoothed time per interval end of a slice, association included."""
+    chore_at_s: float = -math.inf
+    """When its last chore ended."""
 
     @property
     def in_order(self) -> bool:

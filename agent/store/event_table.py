@@ -27,13 +27,13 @@ class LogMark:
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """New entries of one log, and how far it is read with them. No log: the agent's own words."""
+    """New entries of one log of one meter, and how far it is read with them."""
 
     events: Sequence[Event]
-    meter: str = ""
-    serial: str = ""
-    log: str = ""
-    mark: LogMark | None = None
+    meter: str
+    serial: str
+    log: str
+    mark: LogMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,11 @@ class EventTable:
             ((*event, batch) for event in rows.events),
         )
         added = self._db.total_changes - before
-        if rows.mark is not None:
-            self._db.execute(
-                "INSERT OR REPLACE INTO event_log VALUES (?, ?, ?, ?, ?)",
-                (
-                    rows.meter,
-                    rows.serial,
-                    rows.log,
-                    rows.mark.at_utc_s,
-                    b"".join(sorted(rows.mark.seen)),
-                ),
-            )
+        seen = b"".join(sorted(rows.mark.seen))
+        self._db.execute(
+            "INSERT OR REPLACE INTO event_log VALUES (?, ?, ?, ?, ?)",
+            (rows.meter, rows.serial, rows.log, rows.mark.at_utc_s, seen),
+        )
         return added
 
     def assign(self, batch: int, events: Iterable[StoredEvent]) -> None:

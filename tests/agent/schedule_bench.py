@@ -30,6 +30,8 @@ class Met:
     missing: int | None = None
     tells: bool = False
     """Whether it waits for its serial number after an edge."""
+    chore_s: float | None = None
+    """What its chore takes, which is always due; None if it has none."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class SimulatedLine:
             self.step()
 
     def step(self) -> None:
-        step = self.schedule.next(self.now, lambda index: self.meters[index].missing)
+        step = self.schedule.next(self.now, self._missing, self._has_chore)
         if isinstance(step, Rest):
             assert step.until_s > self.real_s
             self.rested_s += step.until_s - self.real_s
@@ -85,6 +87,12 @@ class SimulatedLine:
             self.finished.append((self.real_s, step.edge_utc_s))
         else:
             self._read(step)
+
+    def _missing(self, index: int) -> int | None:
+        return self.meters[index].missing
+
+    def _has_chore(self, index: int) -> bool:
+        return self.meters[index].chore_s is not None
 
     def of(self, index: int) -> list[Asked]:
         return [asked for asked in self.log if asked.ask.index == index]
@@ -95,6 +103,12 @@ class SimulatedLine:
     def _read(self, ask: Ask) -> None:
         meter = self.meters[ask.index]
         began = self.now
+        if ask.why == "chore":
+            assert meter.chore_s is not None
+            self._pass(meter.chore_s)
+            self.schedule.chore_ended(ask, self.now)
+            self.log.append(Asked(ask, began.real_s, self.real_s, began.utc_s, answered=True))
+            return
         away = meter.away(self.real_s)
         # Two tries in order, one of a probe.
         tries = 1 if ask.why == "probe" else 2

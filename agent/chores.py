@@ -1,0 +1,180 @@
+"""What a meter with a load profile is asked when nothing is missing: its clock, its event logs.
+
+The clock is read once a day and, where the meter's class allows it, set at
+most once a day, never near an interval's edge. Each event log is read on from
+where the last read ended; how far that is goes to the store with the entries,
+so that an entry is told once however often the agent starts. A chore that
+fails is put off; it never says anything about the meter's other reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from agent.driver import ClockReading, MeterEvent, MeterRefused, ProfileDriver, ReadError
+from agent.store.event_table import EventRows, LogMark, fingerprint
+from wire.events import LARGEST_NUMBER, Event, cut_detail
+from wire.quality import Quality
+
+log = logging.getLogger("loadscape.agent")
+
+CLOCK_EVERY_S = 86_400
+LOG_EVERY_S = 3600
+_SPREAD_S = 3600
+"""The chores of a start are spread over so long, each meter at an instant of its own."""
+_PUT_OFF_S = 3600
+"""A chore that failed is tried again after this time."""
+_EDGE_S = 60
+"""No clock is set so near to an interval's edge."""
+_WORTH_SETTING_MS = 2000
+"""A read is no more exact than that; the meter's class may ask for more."""
+MOST_ENTRIES = 256
+"""Of one log that are taken up at once, oldest first."""
+
+CLOCK = "clock"
+SET_CLOCK = "set clock"
+AGENT_LOG = "agent control"
+"""The log under which the agent's own acts are told, beside the meter's logs."""
+CLOCK_SET = 1
+"""Code of the event that says so; the detail has `was_ahead_ms`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSeen:
+    """How a meter's clock stood when it was read last."""
+
+    at_utc_s: float
+    ahead_s: float
+    untrusted: bool
+
+
+class Chores:
+    """The chores of one meter. Used by its line's thread; `clock` may be read by any."""
+
+    def __init__(
+        self,
+        name: str,
+        driver: ProfileDriver,
+        *,
+        interval_s: int,
+        now_utc_s: float,
+        marks: Mapping[tuple[str, str], LogMark],
+        since_utc_s: int,
+    ) -> None:
+        """`marks` says by serial number and log how far it was read; others begin at `since`."""
+        self._name = name
+        self._driver = driver
+        self._interval_s = interval_s
+        self._marks = dict(marks)
+        self._since_utc_s = since_utc_s
+        first_utc_s = now_utc_s + zlib.crc32(name.encode()) % _SPREAD_S
+        self._due_utc_s = dict.fromkeys([CLOCK, *driver.event_logs], first_utc_s)
+        own = (mark.at_utc_s for (_, name), mark in marks.items() if name == AGENT_LOG)
+        self._set_utc_s: float = max(own, default=-CLOCK_EVERY_S)
+        self.clock: ClockSeen | None = None
+
+    def due(self, now_utc_s: float) -> str | None:
+        """The chore that has waited the longest; None while none is due."""
+        waiting = [(due, what) for what, due in self._due_utc_s.items() if due <= now_utc_s]
+        if not waiting:
+            return None
+        _, what = min(waiting)
+        # Not even a try near an edge: it waits for the middle of an interval.
+        return None if what == SET_CLOCK and self._near_edge(now_utc_s) else what
+
+    def do(self, what: str, now_utc_s: float) -> list[EventRows]:
+        """What it brought for the store; raises ReadError, then it is put off."""
+        self._due_utc_s[what] = now_utc_s + _PUT_OFF_S
+        try:
+            if what == CLOCK:
+                self._see(self._driver.read_clock(), now_utc_s)
+                return []
+            if what == SET_CLOCK:
+                return [self._set_clock(now_utc_s)]
+            return self._read_log(what, now_utc_s)
+        except MeterRefused as error:
+            if what == SET_CLOCK:
+                # Its class forbids it, or the meter does: a choice, not a fault.
+                del self._due_utc_s[what]
+                log.info("the clock of meter %s is not set: %s", self._name, error)
+                return []
+            self._due_utc_s[what] = now_utc_s + CLOCK_EVERY_S
+            raise
+        except ReadError:
+            if what == SET_CLOCK:
+                # Whether it was set is not known; it is not tried again before tomorrow.
+                del self._due_utc_s[what]
+            raise
+
+    # --- the clock
+
+    def _see(self, reading: ClockReading, now_utc_s: float) -> None:
+        untrusted = bool(reading.flags & Quality.CLOCK_UNTRUSTED)
+        self.clock = ClockSeen(reading.at_utc_ms / 1000, reading.ahead_ms / 1000, untrusted)
+        self._due_utc_s[CLOCK] = now_utc_s + CLOCK_EVERY_S
+        rested = not 0 <= now_utc_s - self._set_utc_s < CLOCK_EVERY_S
+        if rested and abs(reading.ahead_ms) >= _WORTH_SETTING_MS:
+            self._due_utc_s[SET_CLOCK] = now_utc_s
+
+    def _set_clock(self, now_utc_s: float) -> EventRows:
+        self._set_utc_s = now_utc_s
+        before = self._driver.set_clock()
+        del self._due_utc_s[SET_CLOCK]
+        # How it stands now shows at once, not tomorrow.
+        self._due_utc_s[CLOCK] = now_utc_s
+        detail = f"was_ahead_ms={before.ahead_ms}"
+        at_utc_s = before.at_utc_ms // 1000
+        serial = self._driver.serial or ""
+        event = Event(self._name, serial, AGENT_LOG, at_utc_s, CLOCK_SET, detail, 0)
+        return EventRows([event], self._name, serial, AGENT_LOG, LogMark(at_utc_s))
+
+    def _near_edge(self, now_utc_s: float) -> bool:
+        since_s = now_utc_s % self._interval_s
+        return min(since_s, self._interval_s - since_s) < _EDGE_S
+
+    # --- event logs
+
+    def _read_log(self, name: str, now_utc_s: float) -> list[EventRows]:
+        serial = self._driver.serial or ""
+        mark = self._marks.get((serial, name), LogMark(self._since_utc_s))
+        entries = self._driver.events(name, mark.at_utc_s)
+        told = self._driver.serial or ""
+        if told != serial:
+            # Another meter than the mark speaks of: the next try begins at its own.
+            return []
+        events = _numbered(self._name, serial, name, entries)
+        fresh = [
+            event
+            for event in events
+            if event.at_utc_s >= mark.at_utc_s and fingerprint(event) not in mark.seen
+        ]
+        taken = fresh[:MOST_ENTRIES]
+        more = len(fresh) > len(taken)
+        self._due_utc_s[name] = now_utc_s if more else now_utc_s + LOG_EVERY_S
+        if not taken:
+            return []
+        # Never beyond now: an entry stamped by a clock that is ahead must not hide those that
+        # follow once the clock is right.
+        at_utc_s = max(mark.at_utc_s, min(taken[-1].at_utc_s, int(now_utc_s)))
+        told_before = {*map(fingerprint, taken), *mark.seen}
+        still = (fingerprint(event) for event in events if event.at_utc_s >= at_utc_s)
+        mark = LogMark(at_utc_s, frozenset(still) & told_before)
+        self._marks[serial, name] = mark
+        return [EventRows(taken, self._name, serial, name, mark)]
+
+
+def _numbered(meter: str, serial: str, name: str, entries: Iterable[MeterEvent]) -> list[Event]:
+    """The entries as events in order of time; those that agree in all are counted."""
+    seen: Counter[tuple[int, int, str]] = Counter()
+    events = []
+    for entry in sorted(entries, key=lambda entry: entry.at_utc_s):
+        detail = cut_detail(entry.detail)
+        key = entry.at_utc_s, entry.code, detail
+        if 0 <= entry.at_utc_s <= LARGEST_NUMBER and 0 <= entry.code <= LARGEST_NUMBER:
+            events.append(Event(meter, serial, name, *key, seen[key]))
+        seen[key] += 1
+    return events
