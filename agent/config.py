@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from agent.config_lines import LineConfig as LineConfig
+from agent.config_lines import MeterConfig as MeterConfig
+from agent.config_lines import read_line, read_meter
+from agent.credentials import CredentialsConfig
 from agent.places import Places
 from agent.tables import ConfigError as ConfigError
 from agent.tables import Table, error_at
 from wire import topics
 
-_METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
-_SERIAL = re.compile(r"[!-~]([ -~]{0,46}[!-~])?\Z")
-_ENDPOINT = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})\Z")
-_SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
-
 INTERVALS_MIN = (5, 15, 30)
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_.-]{1,255}\Z")
+_SYSTEM_TITLE = re.compile(r"[0-9A-Fa-f]{16}\Z")
 MOST_METERS = 4096
 """What one roster can name."""
 
@@ -52,46 +52,6 @@ class KeysConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LineConfig:
-    """One serial line, or one gateway's; never two protocols on one pair of wires."""
-
-    name: str
-    port: str
-    """A device's path; `host:port` of a Modbus TCP gateway."""
-    protocol: Literal["modbus", "modbus-tcp", "dlms"]
-    baud: int = 9600
-    parity: Literal["N", "E", "O"] = "N"
-    stopbits: int = 1
-    rs485: Literal["adapter", "kernel"] = "adapter"
-    """Who switches the driver between sending and listening."""
-    rts_high_while_sending: bool = True
-    rts_before_ms: int = 0
-    rts_after_ms: int = 0
-
-    @property
-    def endpoint(self) -> tuple[str, int]:
-        """Host and TCP port of a gateway."""
-        host, _, port = self.port.rpartition(":")
-        return host.strip("[]"), int(port)
-
-
-@dataclass(frozen=True, slots=True)
-class MeterConfig:
-    """One meter: `unit` on a Modbus line, `server_address` (and password) on a DLMS line."""
-
-    id: str
-    line: str
-    model: str
-    unit: int | None = None
-    server_address: str | None = None
-    password_file: Path | None = None
-    serial: str = ""
-    """Set by hand, for a meter that does not tell its serial number."""
-    current_ratio: Fraction = Fraction(1)
-    voltage_ratio: Fraction = Fraction(1)
-
-
-@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Everything in `agent.toml`."""
 
@@ -109,6 +69,10 @@ class AgentConfig:
     sample_s: int = 60
     quota_mib: int = 256
     clock_file: Path | None = None
+    credentials: CredentialsConfig | None = None
+    """Where the meters' passwords and keys come from."""
+    dlms_system_title: bytes | None = None
+    """What names this agent to DLMS meters that cipher, 8 bytes; None: made of the common name."""
     metrics_port: int | None = None
     places: Places = field(default_factory=Places, compare=False, repr=False)
     """Where each key stands in the file, for messages."""
@@ -157,7 +121,7 @@ class _Document:
 
     def config(self) -> AgentConfig:
         for name in self.content:
-            if name not in ("agent", "broker", "keys", "line", "meter"):
+            if name not in ("agent", "broker", "keys", "credentials", "line", "meter"):
                 raise self.error(name, 0, None, "is no table of agent.toml", "remove it")
         agent = self.table("agent")
         tenant = agent.text("tenant")
@@ -166,8 +130,9 @@ class _Document:
             topics.common_name(tenant, device)
         except topics.TopicError as error:
             raise self.error("agent", 0, "device", str(error), "rename it") from error
-        lines = tuple(_line(table) for table in self.tables("line"))
+        lines = tuple(read_line(table) for table in self.tables("line"))
         by_name = {line.name: line for line in lines}
+        credentials = self.table("credentials") if "credentials" in self.content else None
         config = AgentConfig(
             tenant=tenant,
             device=device,
@@ -180,14 +145,17 @@ class _Document:
             quota_mib=agent.number("quota_mib", 4, 65536, 256),
             metrics_port=agent.optional_number("metrics_port", 1, 65535),
             clock_file=agent.optional_path("clock_file"),
+            dlms_system_title=_system_title(agent),
+            credentials=None if credentials is None else _credentials(credentials),
             broker=_broker(self.table("broker")),
             keys=_keys(self.table("keys")),
             lines=lines,
-            meters=tuple(_meter(table, by_name) for table in self.tables("meter")),
+            meters=tuple(read_meter(table, by_name) for table in self.tables("meter")),
             places=self.places,
         )
         agent.finish()
         self._refuse_duplicates(config)
+        self._refuse_names_without_source(config)
         return config
 
     def table(self, name: str) -> Table:
@@ -223,6 +191,17 @@ class _Document:
                 for meter in config.meters
             ]
             self._refuse_twice("meter", key, addresses)
+
+    def _refuse_names_without_source(self, config: AgentConfig) -> None:
+        for index, meter in enumerate(config.meters):
+            if meter.credentials is not None and config.credentials is None:
+                raise self.error(
+                    "meter",
+                    index,
+                    "credentials",
+                    "has no table [credentials] to come from",
+                    "add one with file, systemd or command",
+                )
 
     def _refuse_twice(self, table: str, key: str, values: list[Any]) -> None:
         seen: dict[Any, int] = {}
@@ -264,78 +243,40 @@ def _keys(table: Table) -> KeysConfig:
     return keys
 
 
-def _line(table: Table) -> LineConfig:
-    protocol = table.choice("protocol", ("modbus", "modbus-tcp", "dlms"), None)
-    tcp = protocol == "modbus-tcp"
-    line = LineConfig(
-        name=table.text("name"),
-        port=_endpoint(table) if tcp else table.text("port"),
-        protocol=protocol,
-        baud=table.number("baud", 300, 1_000_000, 9600),
-        parity=table.choice("parity", ("N", "E", "O"), "N"),
-        stopbits=table.choice("stopbits", (1, 2), 1),
-        rs485="adapter" if tcp else table.choice("rs485", ("adapter", "kernel"), "adapter"),
-    )
-    if line.rs485 == "kernel":
-        line = replace(
-            line,
-            rts_high_while_sending=table.flag("rts_high_while_sending", True),
-            rts_before_ms=table.number("rts_before_ms", 0, 100, 0),
-            rts_after_ms=table.number("rts_after_ms", 0, 100, 0),
-        )
-    for key in ("rts_high_while_sending", "rts_before_ms", "rts_after_ms"):
-        if table.has(key) and line.rs485 != "kernel":
-            raise table.error(
-                key, "counts only where the kernel switches", 'remove it or set rs485 = "kernel"'
-            )
-    table.finish()
-    return line
-
-
-def _endpoint(table: Table) -> str:
-    port = table.matching("port", _ENDPOINT, "a gateway's host:port, such as gateway.example:502")
-    if not 1 <= int(port.rpartition(":")[2]) <= 65535:
-        raise table.error("port", f"expected a TCP port of 1 to 65535, came {port!r}", "correct it")
-    return port
-
-
-def _meter(table: Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
-    meter_id = table.matching("id", _METER_ID, "up to 64 letters, digits, '_', '.' or '-'")
-    line_name = table.text("line")
-    if line_name not in lines:
+def _credentials(table: Table) -> CredentialsConfig:
+    table.refuse_secrets()
+    given = [key for key in ("file", "systemd", "command") if table.has(key)]
+    if len(given) != 1:
         raise table.error(
-            "line",
-            f"{line_name!r} is no [[line]] (there are: {', '.join(sorted(lines))})",
-            "name one of them or add the line",
+            given[1] if given else None,
+            f"expected one of file, systemd and command, came {len(given)}",
+            "choose where the credentials come from",
         )
-    model = table.text("model")
-    address = _ADDRESSES[lines[line_name].protocol]
-    meter = address(table, meter_id, line_name, model)
-    table.finish()
-    return meter
-
-
-def _modbus_meter(table: Table, meter_id: str, line: str, model: str) -> MeterConfig:
-    form = "1 to 48 printable characters"
-    return MeterConfig(
-        meter_id,
-        line,
-        model,
-        unit=table.number("unit", 1, 247),
-        serial=table.matching("serial", _SERIAL, form) if table.has("serial") else "",
-        current_ratio=table.ratio("current_ratio"),
-        voltage_ratio=table.ratio("voltage_ratio"),
+    config = CredentialsConfig(
+        file=table.optional_path("file"),
+        systemd=table.matching("systemd", _CREDENTIAL, "the name of a credential of the unit")
+        if table.has("systemd")
+        else None,
+        command=_command(table) if table.has("command") else (),
+        timeout_s=table.number("timeout_s", 1, 60, 10),
     )
+    if table.has("timeout_s") and not config.command:
+        raise table.error("timeout_s", "counts only for a command", "remove it")
+    table.finish()
+    return config
 
 
-def _dlms_meter(table: Table, meter_id: str, line: str, model: str) -> MeterConfig:
-    address = table.matching("server_address", _SERVER_ADDRESS, 'an address such as "1/17"')
-    password_file = table.optional_path("password_file")
-    return MeterConfig(meter_id, line, model, server_address=address, password_file=password_file)
+def _command(table: Table) -> tuple[str, ...]:
+    command = table.texts("command")
+    if not command[0].startswith("/"):
+        # So that nothing in PATH decides which program is handed the keys.
+        raise table.error("command", "expected a program's full path", 'write it from "/" on')
+    return command
 
 
-_ADDRESSES: dict[str, Callable[[Table, str, str, str], MeterConfig]] = {
-    "modbus": _modbus_meter,
-    "modbus-tcp": _modbus_meter,
-    "dlms": _dlms_meter,
-}
+def _system_title(table: Table) -> bytes | None:
+    if not table.has("dlms_system_title"):
+        table.know("dlms_system_title")
+        return None
+    form = "8 bytes as 16 hex digits"
+    return bytes.fromhex(table.matching("dlms_system_title", _SYSTEM_TITLE, form))

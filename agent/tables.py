@@ -14,6 +14,19 @@ MOST_RATIO = 100_000
 """No instrument transformer has more."""
 
 
+SECRET_KEYS = (
+    "password",
+    "password_hex",
+    "encryption_key",
+    "authentication_key",
+    "guek",
+    "gak",
+    "ek",
+    "ak",
+    "key",
+)
+"""What a secret might be called where none may stand."""
+
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?: */ *([0-9]{1,9}(?:\.[0-9]{1,9})?))?\Z")
 
 
@@ -114,6 +127,35 @@ class Table:
         if not pattern.match(value):
             raise self.error(key, f"expected {form}, came {value!r}", "correct it")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts, at least one; a wrong value is not shown, as it may be a secret."""
+        values = self._values.get(key)
+        self._taken.add(key)
+        if (
+            not isinstance(values, list)
+            or not all(isinstance(text, str) for text in values)
+            or not any(values[:1])
+        ):
+            raise self.error(key, "expected a list of texts in quotes", 'write ["…", "…"]')
+        return tuple(values)
+
+    def know(self, *keys: str) -> None:
+        """These are keys of the table, whether they are there or not."""
+        self._taken.update(keys)
+
+    def refuse_secrets(self) -> None:
+        """Refuse passwords and keys in the configuration, which others may read and copy."""
+        for key in self._values:
+            if key.lower() in SECRET_KEYS or isinstance(self._values[key], Mapping):
+                raise self.error(
+                    key,
+                    "passwords and keys are not written into this file",
+                    "put them into a file of mode 0600 as a table [name] with password, "
+                    "encryption_key and authentication_key, name that file in [credentials] file, "
+                    'and give the meter credentials = "name"; change the secret if others could '
+                    "read it here",
+                )
 
     def finish(self) -> None:
         """Refuse keys that nobody asked for: a misspelt key must not be ignored silently."""

@@ -74,8 +74,11 @@ def check(config: AgentConfig) -> Iterator[Finding]:
         yield _wrong(config, "clock", "agent", "clock_file", f"{error}; remove the key or the file")
         return
     yield _keys(config, now_utc_s)
+    credentials = _credentials(config)
+    yield from credentials
+    sound = all(finding.problem is None for finding in credentials)
     for index, line in enumerate(config.lines):
-        yield from _line(config, index, line, clock)
+        yield from _line(config, index, line, clock, with_credentials=sound)
     counts = Counter(meter.model for meter in config.meters)
     models = ", ".join(f"{count} {model}" for model, count in sorted(counts.items()))
     lines = len(config.lines)
@@ -119,6 +122,30 @@ def _keys(config: AgentConfig, now_utc_s: float) -> Finding:
         f"device {keyring.signer.kid.hex()}, keyset {keyring.version}, sealing until "
         f"{_until(epoch.not_after_utc_s, now_utc_s)}",
     )
+
+
+def _credentials(config: AgentConfig) -> list[Finding]:
+    """Whether the meters' secrets can be had and are all used; none of them is shown."""
+    from agent.credentials import CredentialsError, load_credentials
+
+    source = config.credentials
+    if source is None:
+        return []
+    key = "file" if source.file else "systemd" if source.systemd else "command"
+    try:
+        names = load_credentials(source).names
+    except CredentialsError as error:
+        return [_wrong(config, "credentials", "credentials", key, str(error))]
+    used = {meter.credentials for meter in config.meters}
+    findings = [Finding("credentials", f"{source.where}: {len(names)} names")]
+    if unused := ", ".join(name for name in names if name not in used):
+        place = config.places.name("credentials", 0, key)
+        warning = (
+            f"{place}: {source.where} has tables that no meter names: {unused}; take out what is "
+            "not needed here"
+        )
+        findings.append(Finding("credentials", warning=warning))
+    return findings
 
 
 def _certificates(config: AgentConfig) -> Iterator[Finding]:
@@ -181,7 +208,9 @@ def _unreadable(path: Path, *, secret: bool) -> str | None:
     return None
 
 
-def _line(config: AgentConfig, index: int, line: LineConfig, clock: Clock) -> Iterator[Finding]:
+def _line(
+    config: AgentConfig, index: int, line: LineConfig, clock: Clock, *, with_credentials: bool
+) -> Iterator[Finding]:
     from agent.drivers import build_driver, open_line
     from agent.line.port import PortBusy, PortLost
 
@@ -207,6 +236,9 @@ def _line(config: AgentConfig, index: int, line: LineConfig, clock: Clock) -> It
     yield from _name(config, index, line)
     yield from _budget(config, line)
     for meter in meters:
+        if meter.credentials is not None and not with_credentials:
+            # Said once, of the credentials.
+            continue
         problem = _password_problem(config, meter)
         if problem is None:
             try:
@@ -234,7 +266,7 @@ def _name(config: AgentConfig, index: int, line: LineConfig) -> Iterator[Finding
 
 
 def _budget(config: AgentConfig, line: LineConfig) -> Iterator[Finding]:
-    if line.protocol == "dlms":
+    if line.is_dlms:
         return
     from agent.modbus import budget_table
 

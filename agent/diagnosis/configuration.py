@@ -11,17 +11,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.config import AgentConfig, BrokerConfig, KeysConfig, LineConfig, MeterConfig
+from agent.credentials import CredentialsConfig, CredentialsError, names_in, read_source, secrets_in
 from agent.diagnosis.redaction import BLANK, Redactor, secret_forms
 
 _KNOWN: Final = {
     "agent": AgentConfig,
     "broker": BrokerConfig,
     "keys": KeysConfig,
+    "credentials": CredentialsConfig,
     "line": LineConfig,
     "meter": MeterConfig,
 }
 _SECRET_FILES: Final = ("sign_key_file", "key_file", "password_file")
-_WORDS: Final = ("modbus", "modbus-tcp", "dlms", "N", "E", "O", "adapter", "kernel")
+_TABLES: Final = ("broker", "keys", "credentials", "lines", "meters", "places")
+"""Values of the configuration that are no keys of `[agent]`."""
+_TCP: Final = ("modbus-tcp", "dlms-tcp")
+_WORDS: Final = (
+    *("modbus", "dlms", *_TCP, "N", "E", "O", "adapter", "kernel"),
+    *("none", "mode-e", "wrapper", "hdlc"),
+)
 """Values that are no name even if something is named like them."""
 _PLAIN_LINE: Final = re.compile(
     r"(?:modbus|dlms|rtu|tcp|rs-?485|line|bus)(?:[-_ ]?[0-9]+)?\Z", re.I
@@ -36,11 +44,16 @@ def tell_names(redactor: Redactor, path: Path, raw: Raw) -> None:
     """Tell the redactor every name and every secret that the configuration leads to."""
     _folder(redactor, path.parent)
     for table, values in _tables(raw):
+        if table == "credentials":
+            _tell_credentials(redactor, path.parent, values)
         for key, value in values.items():
-            if not _is_known(table, key):
+            if not _is_shown(table, key, value):
                 redactor.secret(_texts(value))
             elif isinstance(value, str):
                 _tell(redactor, path.parent, table, key, value)
+            elif key == "command" and isinstance(value, list):
+                # An argument may be a token.
+                redactor.secret(_texts(value[1:]))
 
 
 def shown(redactor: Redactor, raw: Raw, problem: str | None) -> str:
@@ -49,16 +62,16 @@ def shown(redactor: Redactor, raw: Raw, problem: str | None) -> str:
     for table, values in _tables(raw):
         lines += ["", f"[[{table}]]" if table in ("line", "meter") else f"[{table}]"]
         for key, value in values.items():
-            known = _is_known(table, key)
-            name = key if known else redactor.text(key)
-            lines.append(f"{_key(name)} = {_literal(redactor, value if known else BLANK)}")
+            name = key if _is_known(table, key) else redactor.text(key)
+            value = value if _is_shown(table, key, value) else BLANK
+            lines.append(f"{_key(name)} = {_literal(redactor, value)}")
     return "\n".join(lines).strip() + "\n"
 
 
 def ports_of(raw: Raw) -> tuple[str, ...]:
     """The serial ports that the configuration names."""
     values = [table for name, table in _tables(raw) if name == "line"]
-    named = [table.get("port") for table in values if table.get("protocol") != "modbus-tcp"]
+    named = [table.get("port") for table in values if table.get("protocol") not in _TCP]
     return tuple(port for port in named if isinstance(port, str))
 
 
@@ -94,6 +107,8 @@ def _tell(redactor: Redactor, folder: Path, table: str, key: str, value: str) ->
             redactor.name(key, value)
         case "meter", "id":
             redactor.name("meter", value)
+        case ("meter", "credentials") | ("credentials", "systemd"):
+            redactor.name("credentials", value)
         case "line", "name":
             if not _PLAIN_LINE.match(value):
                 redactor.name("line", value)
@@ -102,9 +117,9 @@ def _tell(redactor: Redactor, folder: Path, table: str, key: str, value: str) ->
                 _folder(redactor, Path(value).parent)
             else:
                 redactor.name("host", value.rpartition(":")[0].strip("[]") or value)
-        case _, _ if key.endswith("_file") or key == "data_dir":
+        case _, _ if key.endswith("_file") or key in ("data_dir", "file"):
             file = folder / value
-            _folder(redactor, file.parent if key.endswith("_file") else file)
+            _folder(redactor, file if key == "data_dir" else file.parent)
             if key in _SECRET_FILES:
                 _tell_secret(redactor, file)
 
@@ -116,6 +131,27 @@ def _tell_secret(redactor: Redactor, file: Path) -> None:
         # What this user cannot read, no part of the bundle can have read either.
         return
     redactor.secret(secret_forms(content))
+
+
+def _tell_credentials(redactor: Redactor, folder: Path, table: Raw) -> None:
+    """Read the credentials, whatever is wrong with their rights, so that none can be shown."""
+    file, systemd, command = table.get("file"), table.get("systemd"), table.get("command")
+    try:
+        if isinstance(file, str):
+            content = (folder / file).read_bytes()
+        elif isinstance(systemd, str):
+            content = read_source(CredentialsConfig(systemd=systemd))
+        elif isinstance(command, list) and command:
+            content = read_source(CredentialsConfig(command=tuple(map(str, command))))
+        else:
+            return
+    except (OSError, CredentialsError):
+        # What this user cannot read, no part of the bundle can have read either.
+        return
+    for name in names_in(content):
+        redactor.name("credentials", name)
+    for secret in secrets_in(content):
+        redactor.secret(secret_forms(secret))
 
 
 def _folder(redactor: Redactor, folder: Path) -> None:
@@ -134,7 +170,14 @@ def _tables(raw: Raw) -> Iterator[tuple[str, Raw]]:
 
 
 def _is_known(table: str, key: str) -> bool:
+    if table == "agent" and key in _TABLES:
+        return False
     return table in _KNOWN and key in _KNOWN[table].__slots__  # type: ignore[attr-defined]
+
+
+def _is_shown(table: str, key: str, value: Any) -> bool:
+    """No key has a table as its value; one that does may hold secrets at the wrong place."""
+    return _is_known(table, key) and not isinstance(value, Mapping)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,12 +189,11 @@ def secret_forms(content: bytes) -> Iterable[str]:
         return
     yield from (line.strip() for line in text.splitlines())
     raw = content.strip()
-    try:
+    with suppress(ValueError):
         raw = bytes.fromhex(text)
-    except ValueError:
-        yield raw.hex()
-    else:
-        yield text.lower()
-        yield text.upper()
+    for form in (raw.hex(), raw.hex(" ")):
+        yield form
+        yield form.upper()
+    yield repr(raw)[2:-1]
     yield base64.b64encode(raw).decode("ascii")
     yield base64.urlsafe_b64encode(raw).decode("ascii")

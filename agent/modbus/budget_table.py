@@ -15,7 +15,7 @@ _BAR = 20
 def budget_of(config: AgentConfig, line: LineConfig) -> LineBudget | None:
     """The line's budget; None if it is no Modbus line, or a profile cannot be used."""
     meters = config.meters_of(line.name)
-    if line.protocol == "dlms" or not meters:
+    if line.is_dlms or not meters:
         return None
     try:
         profiles = {meter.model: find(meter.model, config.places.path.parent) for meter in meters}
