@@ -88,6 +88,7 @@ class DlmsDriver:
         self._profile = ProfileReader(
             meter_class.profile,
             meter_class.serial,
+            meter_class.quantities,
             self._scalings,
             time,
             clock,

@@ -12,12 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Final
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.axdr import AxdrError, Bits
 from agent.dlms.constants import obis_text
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
+from agent.dlms.load_profile.anchor import REGISTERS
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
 from agent.dlms.load_profile.rows import Row, decode_rows
 from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scaling, Transformers, scaled
@@ -37,8 +39,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_REGISTERS: Final = ("import_wh", "export_wh", "import_varh")
-_VALUES: Final = (*_REGISTERS, "voltage_dv", "current_ca")
+_VALUES: Final = (*REGISTERS, "voltage_dv", "current_ca")
 _PROFILE: Final = int(Quality.PROFILE)
 _CLOCK_UNTRUSTED: Final = int(Quality.CLOCK_UNTRUSTED)
 _NO_STAMP: Final = -1
@@ -263,6 +264,9 @@ class Columns:
         if type(None) in kinds and self.profile.null_is_previous:
             column = _carried(column)
         factor = self.scalings[name].factor(EXPONENTS[name], self.transformers)
+        if name in REGISTERS and self.profile.energies == "deltas":
+            # Energies are added up first and scaled then: nothing is lost to rounding.
+            factor = Fraction(1)
         if factor == 1:
             whole: Sequence[int | None] = column
             return whole

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.apdu.selection import by_entry, by_range
 from agent.dlms.client import Client
 from agent.dlms.errors import AccessRefused, AnswerMalformed, MeterDiffers, ServiceRefused
+from agent.dlms.load_profile.anchor import Anchored
 from agent.dlms.load_profile.columns import (
     Columns,
     ProfileAnswer,
@@ -29,7 +30,7 @@ from agent.dlms.load_profile.columns import (
 )
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.scaling import Scalings, Transformers
-from agent.dlms.meter_class import LoadProfile
+from agent.dlms.meter_class import LoadProfile, Quantity
 from agent.driver import ProfileRow
 from wire.clock import Clock
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 CHECKED_EVERY_S: Final = 86400
 """How long the columns are taken as they were."""
+_LONGEST_PERIOD_S: Final = 31 * 86400
 _FEW_ENTRIES: Final = 12
 """So many entries are read rather than looked through for the first that is wanted."""
 _MOST_SET_BACK_S: Final = 86400
@@ -52,6 +54,7 @@ class ProfileReader:
         self,
         profile: LoadProfile,
         serial: Attribute,
+        registers: Mapping[str, Quantity],
         scalings: Scalings,
         time: MeterTime,
         clock: Clock,
@@ -63,6 +66,7 @@ class ProfileReader:
         """`identify` is told the serial number that came with the rows; what it raises passes."""
         self._profile = profile
         self._serial = serial
+        self._registers = registers
         self._scalings = scalings
         self._time = time
         self._clock = clock
@@ -74,6 +78,7 @@ class ProfileReader:
         self._width = 0
         self._columns: Columns | None = None
         self._checked_utc_s = 0.0
+        self._anchored: Anchored | None = None
         self._access = profile.access
         self._proven: set[str] = set()
         self._memory_begins_utc_s = 0
@@ -89,6 +94,7 @@ class ProfileReader:
     def forget(self) -> None:
         """Another meter answers now."""
         self._columns = None
+        self._anchored = None
         self._access = self._profile.access
         self._proven = set()
         self.newest = None
@@ -101,13 +107,13 @@ class ProfileReader:
         if columns is None or self._clock.now_utc_s() >= self._checked_utc_s + CHECKED_EVERY_S:
             columns = self.learn(client)
         try:
-            return self._slices(client, columns, first_utc_s, last_utc_s)
+            return self._rows(client, columns, first_utc_s, last_utc_s)
         except RowsDoNotFit as error:
             fresh = self.learn(client)
             if fresh is columns:
                 raise
             log.warning("%s: the profile's columns have changed (%s)", self._meter, error)
-            return self._slices(client, fresh, first_utc_s, last_utc_s)
+            return self._rows(client, fresh, first_utc_s, last_utc_s)
 
     def learn(self, client: Client) -> Columns:
         """The columns as attributes 3 and 4 say now; the same object where nothing changed."""
@@ -133,6 +139,7 @@ class ProfileReader:
                 name: self._scalings[quantity.attribute]
                 for name, quantity in profile.columns.items()
             }
+            self._anchored = None
             self._columns = Columns(
                 profile,
                 self._positions,
@@ -148,24 +155,45 @@ class ProfileReader:
     def _period_s(self, value: Any) -> int:
         if value == 0 and self._profile.period_s is not None:
             return self._profile.period_s
-        if not isinstance(value, int) or value <= 0:
+        if not isinstance(value, int) or not 0 < value <= _LONGEST_PERIOD_S:
             raise MeterDiffers(
                 f"{self._meter}: expected a load profile with a capture period in s, is {value!r}; "
                 "where rows are captured by an action, set profile.period_s in the meter class"
             )
         return value
 
-    def _slices(
+    def _rows(
         self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int
     ) -> list[ProfileRow]:
-        rows: list[ProfileRow] = []
+        if self._profile.energies == "counters":
+            return self._slices(client, columns, first_utc_s, last_utc_s).rows
+        if self._anchored is None:
+            self._anchored = Anchored(
+                self._profile,
+                self._registers,
+                self._scalings,
+                self._transformers,
+                self._time,
+                columns.period_s,
+                self._meter,
+            )
+        since, until = self._anchored.first_to_read(first_utc_s, last_utc_s)
+        answer = self._slices(client, columns, since, until)
+        rows = self._anchored.rows(answer)
+        self._anchored.read_registers(client)
+        return [row for row in rows if row.end_utc_s <= last_utc_s]
+
+    def _slices(
+        self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int
+    ) -> ProfileAnswer:
+        answers: list[ProfileAnswer] = []
         step_s = self._profile.slice_rows * columns.period_s
         for first in range(first_utc_s, last_utc_s + 1, step_s):
             last = min(first + step_s - 1, last_utc_s)
             if last < self._memory_begins_utc_s:
                 continue
-            rows += self._slice(client, columns, first, last).rows
-        return rows
+            answers.append(self._slice(client, columns, first, last))
+        return joined(answers)
 
     def _slice(self, client: Client, columns: Columns, first: int, last: int) -> ProfileAnswer:
         if self._access == "entry":

@@ -1,0 +1,216 @@
+"""Counters at interval ends, for a meter whose profile holds each interval's energy instead.
+
+A register read between two ends lies between the counters at those ends, and
+the row of that interval says how far these are apart: so each read bounds the
+counter. Rows in between carry the bounds from one end to the next; when one
+value is left, it is the counter, exactly. Until then, and beyond a row that
+is missing, nothing is said: such an interval stays absent and may be asked
+for again. Bounds that contradict each other are dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.dlms.errors import AnswerMalformed, MeterDiffers
+from agent.dlms.load_profile.scaling import Scalings, Transformers, scaled
+from agent.dlms.meter_class import EXPONENTS
+from wire.quality import Quality
+
+if TYPE_CHECKING:
+    from agent.dlms.client import Client
+    from agent.dlms.load_profile.columns import ProfileAnswer
+    from agent.dlms.load_profile.meter_time import MeterTime
+    from agent.dlms.meter_class import LoadProfile, Quantity
+    from agent.driver import ProfileRow
+
+log = logging.getLogger(__name__)
+
+REGISTERS: Final = ("import_wh", "export_wh", "import_varh")
+_DOUBTFUL: Final = int(Quality.PARTIAL | Quality.CLOCK_UNTRUSTED)
+"""Rows that may lack energy, or that a clock set may have doubled: none is counted across them."""
+_MOST_ENDS: Final = 10_000
+"""Ends remembered: 104 days of quarters."""
+_MOST_PENDING: Final = 96
+
+
+class Anchor:
+    """One energy; all numbers in the unit of the profile's column."""
+
+    def __init__(self, period_s: int) -> None:
+        self._period_s = period_s
+        self._deltas: dict[int, int] = {}
+        self._pending: dict[int, tuple[int, int]] = {}
+        self._reference: tuple[int, int, int] | None = None
+        """(end, lowest, highest counter there)."""
+
+    def learn(self, deltas: Mapping[int, int]) -> None:
+        """Energies of the intervals with these ends."""
+        self._deltas |= deltas
+        for end in sorted(self._deltas)[: max(0, len(self._deltas) - _MOST_ENDS)]:
+            del self._deltas[end]
+        for end in sorted(self._pending):
+            gained = self._deltas.get(end + self._period_s)
+            if gained is not None:
+                lowest, highest = self._pending.pop(end)
+                self._bound(end, lowest - gained, highest)
+
+    def saw(self, end_utc_s: int, lowest: int, highest: int) -> None:
+        """Between this end and the next the counter was read, and lay in [lowest, highest]."""
+        known = self._pending.get(end_utc_s)
+        # Several reads of one interval: the first bounds its beginning, the last its end.
+        self._pending[end_utc_s] = (
+            (lowest, highest) if known is None else (max(lowest, known[0]), min(highest, known[1]))
+        )
+        for end in sorted(self._pending)[:-_MOST_PENDING]:
+            del self._pending[end]
+
+    def counters(self) -> dict[int, int]:
+        """The counter at each end where it is known for certain."""
+        if self._reference is None or self._reference[1] != self._reference[2]:
+            return {}
+        counters = self._from_reference(self._reference[1])
+        return {end: counter for end, counter in counters.items() if counter >= 0}
+
+    @property
+    def newest_end_utc_s(self) -> int | None:
+        """The end up to which rows are wanted, so that they join what is known."""
+        ends = [*self._pending, *((self._reference[0],) if self._reference else ())]
+        return max(ends, default=None)
+
+    def unknown(self, first_utc_s: int, last_utc_s: int) -> list[int]:
+        """Ends in [first, last] whose energies are not known, ascending."""
+        period_s = self._period_s
+        first = first_utc_s + -first_utc_s % period_s
+        return [e for e in range(first, last_utc_s + 1, period_s) if e not in self._deltas]
+
+    def _bound(self, end: int, lowest: int, highest: int) -> None:
+        if self._reference is not None:
+            offset = self._from_reference(0).get(end)
+            if offset is not None:
+                at, least, most = self._reference
+                least, most = max(least, lowest - offset), min(most, highest - offset)
+                if least <= most:
+                    self._reference = (at, least, most)
+                    return
+                log.warning("the profile's energies do not add up to the register; begun anew")
+            elif end < self._reference[0]:
+                return
+        self._reference = (end, lowest, highest)
+
+    def _from_reference(self, counter: int) -> dict[int, int]:
+        """The counter at all ends that unbroken rows join to the reference."""
+        assert self._reference is not None
+        reference, period_s = self._reference[0], self._period_s
+        counters = {reference: counter}
+        at = reference
+        while (gained := self._deltas.get(at + period_s)) is not None:
+            at += period_s
+            counters[at] = counters[at - period_s] + gained
+        at = reference
+        while (gained := self._deltas.get(at)) is not None:
+            counters[at - period_s] = counters[at] - gained
+            at -= period_s
+        return counters
+
+
+class Anchored:
+    """The energies of one meter: reads the registers, and turns rows of energies into counters."""
+
+    def __init__(
+        self,
+        profile: LoadProfile,
+        registers: Mapping[str, Quantity],
+        scalings: Scalings,
+        transformers: Transformers,
+        time: MeterTime,
+        period_s: int,
+        meter: str,
+    ) -> None:
+        self._profile = profile
+        self._names = [name for name in REGISTERS if name in profile.columns]
+        bare = [name for name in self._names if name not in registers]
+        if bare:
+            raise MeterDiffers(
+                f"{meter}: the profile holds the energy of each interval, and [objects] of its "
+                f"class has no register for {', '.join(bare)}; add it, or remove the column"
+            )
+        self._registers = {name: registers[name] for name in self._names}
+        self._scalings = scalings
+        self._transformers = transformers
+        self._time = time
+        self._period_s = period_s
+        self._meter = meter
+        self._anchors = {name: Anchor(period_s) for name in self._names}
+
+    def read_registers(self, client: Client) -> None:
+        """Read all registers once; between two looks at the meter's clock, to know the interval."""
+        self._scalings.learn(client, self._registers.values())
+        clock = self._profile.clock
+        attributes = [quantity.attribute for quantity in self._registers.values()]
+        began, *values, ended = client.get_many([clock, *attributes, clock])
+        edges = {self._edge(octets) for octets in (began, ended)}
+        if len(edges) > 1:
+            return
+        for name, value in zip(self._registers, values, strict=True):
+            if not isinstance(value, int):
+                raise AnswerMalformed(f"{self._meter}: expected {name} as integer, came {value!r}")
+            self._anchors[name].saw(*edges, *self._shown(name, value))
+
+    def first_to_read(self, first_utc_s: int, last_utc_s: int) -> tuple[int, int]:
+        """The range that joins [first, last] to the newest end that was bounded."""
+        newest = [anchor.newest_end_utc_s for anchor in self._anchors.values()]
+        upto = max((end for end in newest if end is not None), default=last_utc_s)
+        unknown = [
+            end for anchor in self._anchors.values() for end in anchor.unknown(last_utc_s + 1, upto)
+        ]
+        if len(unknown) > self._profile.slice_rows * len(self._anchors):
+            return first_utc_s, last_utc_s
+        return first_utc_s, max([last_utc_s, *unknown])
+
+    def rows(self, answer: ProfileAnswer) -> list[ProfileRow]:
+        """Rows with counters; absent where one of them is not known for certain."""
+        broken = {stamp + -stamp % self._period_s for stamp in answer.off_utc_s}
+        for name, anchor in self._anchors.items():
+            deltas = {}
+            for row in answer.rows:
+                delta = getattr(row, name)
+                whole = delta is not None and not row.flags & _DOUBTFUL
+                if whole and row.end_utc_s not in broken:
+                    deltas[row.end_utc_s] = delta
+            anchor.learn(deltas)
+        counters = {name: anchor.counters() for name, anchor in self._anchors.items()}
+        return [
+            replace(
+                row,
+                **{
+                    name: scaled(counters[name][row.end_utc_s], self._factor(name))
+                    for name in self._names
+                },
+            )
+            for row in answer.rows
+            if all(row.end_utc_s in counters[name] for name in self._names)
+        ]
+
+    def _factor(self, name: str) -> Fraction:
+        scaling = self._scalings[self._profile.columns[name].attribute]
+        return scaling.factor(EXPONENTS[name], self._transformers)
+
+    def _shown(self, name: str, value: int) -> tuple[int, int]:
+        """What a register's value says of the counter in the column's unit: lowest, highest."""
+        register = self._scalings[self._registers[name].attribute].scaler
+        column = self._scalings[self._profile.columns[name].attribute].scaler
+        if register <= column:
+            counter = value // 10 ** (column - register)
+            return counter, counter
+        step = 10 ** (register - column)
+        return value * step, value * step + step - 1
+
+    def _edge(self, octets: Any) -> int:
+        if not isinstance(octets, bytes):
+            raise AnswerMalformed(f"{self._meter}: expected its clock, came {octets!r}")
+        return self._time.utc_s(octets) // self._period_s * self._period_s
