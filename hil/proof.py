@@ -23,8 +23,13 @@ from hil.site.installation import Installation
 from wire.quality import Quality
 
 REGISTERS = ("import_wh", "export_wh", "import_varh")
-_SAME_INSTANT_REAL_S = 0.5
-"""How far, in real seconds, the agent's idea of a read's instant may lie from the meter's."""
+_SAME_INSTANT_REAL_S = 1.0
+"""How far, in real seconds, the agent's idea of a read's instant may lie from the meter's.
+
+While a late answer may still come, as after a line was lost and found again,
+an answer may belong to the question now or to the one before it; its instant
+is then the middle between the two, and they lie up to two seconds apart.
+"""
 
 
 @dataclass(slots=True)
