@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from agent.dlms.errors import AnswerMalformed, AnswerTooLarge
 from agent.dlms.link.frame import FrameCutter, LinkParameters, agree_parameters
-from agent.dlms.link.hdlc import Link, Message, Send, State
+from agent.dlms.link.hdlc import Link
+from agent.dlms.link.hdlc_states import Message, Send, State, Unasked
+from agent.dlms.link.wrapper import Packet, PacketCutter
 from hil.fuzz.decoders import Decoder
 from hil.fuzz.seeds import bench_session, captured_with
 from hil.meters.hdlc_server import Ear, build
@@ -56,12 +59,10 @@ def _record(control: int, info: bytes = b"", *, more: bool = False) -> bytes:
 def link_in(state: State) -> Link:
     """A link that has come as far as `state` by what a meter sent."""
     link = Link(_CLIENT, _METER, LinkParameters(2030, 2030, 1, 7), longest_answer=_LONGEST)
-    for reached, step in _WAY.items():
-        if link.state is state:
-            return link
+    for step in _WAY[state]:
         step(link)
-        if link.state is not reached:
-            raise ValueError(f"expected the link to be {reached}, it is {link.state}")
+    if link.state is not state:
+        raise ValueError(f"expected the link to be {state}, it is {link.state}")
     return link
 
 
@@ -70,12 +71,17 @@ def _hear(*records: bytes) -> Callable[[Link], object]:
     return lambda link: link.receive(frames)
 
 
-_WAY: Final[dict[State, Callable[[Link], object]]] = {
-    State.OPENING: lambda link: link.open(),
-    State.READY: _hear(_record(0x73)),
-    State.ASKING: lambda link: link.ask(bytes(200)),
-    State.RECEIVING: _hear(_record(0x31), _record(0x50, _LLC + b"\xc4\x01\x41", more=True)),
-    State.CLOSING: lambda link: link.close(),
+_ANSWER: Final = _LLC + b"\xc4\x01\x41"
+_OPENED: Final = (Link.open, _hear(_record(0x73)))
+_ASKED: Final = (*_OPENED, lambda link: link.ask(bytes(200)), _hear(_record(0x31)))
+_WAY: Final[dict[State, Sequence[Callable[[Link], object]]]] = {
+    State.CLOSED: (),
+    State.OPENING: (Link.open,),
+    State.READY: _OPENED,
+    State.ASKING: _ASKED,
+    State.RECEIVING: (*_ASKED, _hear(_record(0x50, _ANSWER, more=True))),
+    State.STREAMING: (*_ASKED, _hear(_record(0x40, _ANSWER))),
+    State.CLOSING: (*_ASKED, Link.close),
 }
 
 
@@ -92,6 +98,8 @@ def hear_in(state: State) -> Callable[[bytes], None]:
                     raise Overgrown(f"the link sends {len(outcome.data)} bytes at once")
                 if isinstance(outcome, Message) and len(outcome.apdu) > _LONGEST:
                     raise Overgrown(f"the link delivers {len(outcome.apdu)} bytes")
+                if isinstance(outcome, Unasked) and len(outcome.info) > len(frames):
+                    raise Overgrown(f"a notification of {len(outcome.info)} bytes")
             link.again()
 
     return run
@@ -116,6 +124,20 @@ def _frames() -> Sequence[bytes]:
     return [*bench_session().frames, *captured_with(0x7E)]
 
 
+def _packets(data: bytes) -> None:
+    """Packets of the TCP wrapper, in the pieces in which TCP may bring them."""
+    cutter = PacketCutter(_LONGEST)
+    for at in range(0, len(data), 16):
+        for packet in cutter.feed(data[at : at + 16]):
+            if len(packet.apdu) > min(_LONGEST, len(data)):
+                raise Overgrown(f"a packet of {len(packet.apdu)} bytes")
+
+
+def _packet_seeds() -> Sequence[bytes]:
+    packets = [Packet(1, 16, apdu).encode() for apdu in bench_session().apdus[:8]]
+    return [*packets, b"".join(packets)]
+
+
 def _parameters() -> Sequence[bytes]:
     infos = [heard.payload for data in _frames() for heard in Ear().hear(data)]
     return sorted({info for info in infos if info[:2] == b"\x81\x80"})
@@ -132,6 +154,7 @@ def _many_frames(size: int) -> Sequence[bytes]:
 
 
 DECODERS: Final = (
+    Decoder("wrapper-packets", _packets, (AnswerMalformed, AnswerTooLarge), _packet_seeds),
     Decoder("hdlc-frames", cut, (), _frames, _false_starts, 20, 16),
     Decoder(
         "hdlc-parameters",

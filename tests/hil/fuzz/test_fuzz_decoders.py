@@ -9,7 +9,7 @@ from hil.fuzz.decoders import Decoder, decoders
 from hil.fuzz.mutate import grown, mutations
 
 COUNT = 10_000
-COSTED = 150
+COSTED = 60
 LONG_BYTES = 8_192
 LONG_SEEDS = 2
 
