@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _VALUES: Final = (*REGISTERS, "voltage_dv", "current_ca")
 _PROFILE: Final = int(Quality.PROFILE)
 _CLOCK_UNTRUSTED: Final = int(Quality.CLOCK_UNTRUSTED)
+_NAME_BYTES: Final = 6
 _NO_STAMP: Final = -1
 """In place of the stamp of a row whose clock is not known; lies in no range."""
 
@@ -52,13 +53,14 @@ def capture_positions(captured: object, meter: str) -> dict[Attribute, int]:
         raise AnswerMalformed(f"{meter}: expected a list of capture objects, came {captured!r}")
     found: dict[Attribute, int] = {}
     for position, entry in enumerate(captured):
-        try:
-            class_id, name, index, _data_index = entry
-            found.setdefault(Attribute(int(class_id), bytes(name), int(index)), position)
-        except (TypeError, ValueError) as error:
-            raise AnswerMalformed(
-                f"{meter}: capture object {position + 1} is malformed: {entry!r}"
-            ) from error
+        match entry:
+            case (int(class_id), bytes(name), int(index), _) if len(name) == _NAME_BYTES:
+                found.setdefault(Attribute(class_id, name, index), position)
+            case _:
+                raise AnswerMalformed(
+                    f"{meter}: expected capture object {position + 1} as class, logical name of 6 "
+                    f"bytes, attribute and index, came {entry!r}"
+                )
     return found
 
 
