@@ -192,30 +192,29 @@ class Client:
 
         Raises AccessRefused, RequestTooLong and the errors of an exchange.
         """
-        invoke = next(self._invoke_ids)
+        invoke, what = next(self._invoke_ids), f"SET {attribute}"
         request = set_request(invoke, attribute, value)
-        requests: Iterator[bytes] = iter([request])
-        if not self._fits(request):
-            self._demand(Conformance.BLOCK_TRANSFER_WITH_SET, f"SET {attribute}", request)
-            longest = self._channel.longest_request
-            try:
-                requests = iter(list(set_block_requests(invoke, attribute, value, longest)))
-            except ValueError as error:  # the meter takes next to nothing
-                raise self._too_long(f"SET {attribute}", request) from error
-        number, last = 0, False
-        for request in requests:
-            answer = self._channel.request(request, f"SET {attribute}")
-            with said_by(self._name):
-                taken = set_response(answer, invoke)
-            self._check_access(result_name, taken.refused, f"SET {attribute}")
-            number, last = number + bool(taken.block), taken.last
-            if taken.block != number:
-                raise AnswerMalformed(
-                    f"{self._name}: SET {attribute}: expected block {number} to be acknowledged, "
-                    f"came {taken.block}"
-                )
-        if not last:
-            raise AnswerMalformed(f"{self._name}: SET {attribute}: no result after the last block")
+        if self._fits(request):
+            self._set_part(request, invoke, what, 0, last=True)
+            return
+        if not self._association.conformance & Conformance.BLOCK_TRANSFER_WITH_SET:
+            raise self._too_long(what, request)
+        longest = self._channel.longest_request
+        blocks = list(set_block_requests(invoke, attribute, value, longest))
+        for number, block in enumerate(blocks, 1):
+            self._set_part(block, invoke, what, number, last=number == len(blocks))
+
+    def _set_part(self, request: bytes, invoke: int, what: str, block: int, *, last: bool) -> None:
+        """Sends a SET or one block of it; `block` 0: it is not in blocks."""
+        answer = self._channel.request(request, what)
+        with said_by(self._name):
+            taken = set_response(answer, invoke)
+        self._check_access(result_name, taken.refused, what)
+        if taken.block != block or taken.last != last:
+            raise AnswerMalformed(
+                f"{self._name}: {what}: expected block {block} to be acknowledged"
+                f"{' and the result' if last else ''}, came block {taken.block}"
+            )
 
     def act(self, method: Method, parameters: bytes | None) -> bytes | None:
         """Invokes a method with encoded parameters; the encoded value that it returns, or None.
@@ -247,10 +246,6 @@ class Client:
 
     def _fits(self, request: bytes) -> bool:
         return self._channel.general_blocks or len(request) <= self._channel.longest_request
-
-    def _demand(self, service: int, what: str, request: bytes) -> None:
-        if not self._association.conformance & service:
-            raise self._too_long(what, request)
 
     def _too_long(self, what: str, request: bytes) -> RequestTooLong:
         return RequestTooLong(

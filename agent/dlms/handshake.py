@@ -33,7 +33,7 @@ from agent.dlms.security.authentication import (
     check_proof,
     proof,
 )
-from agent.dlms.security.cipher import KEY_BYTES, Cipher
+from agent.dlms.security.cipher import KEY_BYTES, TITLE_BYTES, Cipher
 from agent.dlms.security.settings import Security
 
 _REPLY_TO_HLS: Final = Method(ClassId.ASSOCIATION, CURRENT_ASSOCIATION, 1)
@@ -126,10 +126,11 @@ def _prove(
             f"meter, came {len(theirs)}"
         )
     # A meter that gives our own challenge or title back could give our own proof back.
-    if theirs == ours or not server_title or server_title == security.client_title:
+    own = len(server_title) == TITLE_BYTES and server_title != security.client_title
+    if theirs == ours or not own:
         raise MeterNotAuthentic(
-            f"the meter gave our own challenge or no system title of its own "
-            f"({server_title.hex() or 'none'}); someone else is answering for it"
+            "the meter gave our own challenge back or has no system title of its own of "
+            f"{TITLE_BYTES} bytes ({server_title.hex() or 'none'}); someone else may answer for it"
         )
     parameters = axdr.octets(proof(security, theirs))
     request = action_request(invoke, _REPLY_TO_HLS, parameters)

@@ -131,6 +131,7 @@ def test_a_meter_that_starts_counting_at_0_is_read():
         ({"challenge": CHALLENGE}, MeterNotAuthentic, "our own challenge"),
         ({"title": CLIENT_TITLE}, ReplyForged, "own system title"),
         ({"told_title": b"METER"}, ReplyForged, "own system title"),
+        ({"told_title": b"METERTWO"}, ReplyForged, "tag is wrong"),
         ({"told_title": b""}, ReplyForged, "own system title"),
         ({"proof": lambda proof: proof[:-1] + b"\x00"}, MeterNotAuthentic, "did not prove"),
         ({"result": 1, "diagnostic": 1}, AssociationRefused, "rejected-permanent.*no-reason"),
@@ -149,6 +150,14 @@ def test_a_meter_that_does_not_prove_itself_is_left_and_says_nothing(habit, erro
         client.get(CLOCK)
     assert carrier.closed == 1
     assert asked == []
+
+
+@pytest.mark.parametrize("title", [b"", b"ME", b"METERTWO", CLIENT_TITLE])
+def test_a_meter_with_a_title_that_is_not_its_own_is_left_even_without_ciphering(title):
+    carrier = Spoken(SecuredMeter(serve, context=1, told_title=title))
+    with pytest.raises(MeterNotAuthentic), a_client(carrier, ciphering="none"):
+        pass
+    assert all(apdu[0] != 0xC0 for apdu in carrier.asked)
 
 
 def test_a_client_with_other_keys_is_refused_by_the_meter_and_refuses_it():
@@ -330,12 +339,12 @@ def test_any_answer_to_an_association_is_understood_or_an_error(data, head):
     assert carrier.closed == 1
 
 
-@given(st.data())
-def test_an_aare_with_any_byte_changed_never_makes_a_weaker_association(data):
+@given(st.data(), st.sampled_from(["none", "global"]))
+def test_an_aare_with_any_byte_changed_never_makes_a_weaker_association(data, mode):
     changed_at = data.draw(st.integers(0, 200))
     value = data.draw(st.integers(0, 255))
 
-    meter = SecuredMeter(serve)
+    meter = SecuredMeter(serve, context=1 if mode == "none" else 3)
 
     def say(apdu: bytes) -> bytes:
         said = bytearray(meter(apdu))
@@ -344,6 +353,8 @@ def test_an_aare_with_any_byte_changed_never_makes_a_weaker_association(data):
         return bytes(said)
 
     carrier = Spoken(say)
-    with contextlib.suppress(DlmsError), a_client(carrier) as client:
+    with contextlib.suppress(DlmsError), a_client(carrier, ciphering=mode) as client:
         assert client.get(CLOCK) == 5009
-    assert all(apdu[0] in (0x60, 0xCB, 0xC8) for apdu in carrier.asked)
+        assert meter.plain[0][:2] == b"\xc3\x01"
+    if mode == "global":
+        assert all(apdu[0] in (0x60, 0xCB, 0xC8) for apdu in carrier.asked)

@@ -213,6 +213,15 @@ def test_refusals_come_through_in_the_clear_and_are_never_data():
             refuse_errors(cipher.reveal(bytes.fromhex(refusal)))
 
 
+@pytest.mark.parametrize(
+    ("tag", "refusal"), [(0x2E, "0e050000"), (0x4E, "0e050000"), (0xDB, "d80102")]
+)
+def test_ciphered_refusals_are_deciphered_and_named(tag, refusal):
+    cipher = Cipher(a_security(), METER_TITLE, dedicated_key=EK)
+    with pytest.raises(ServiceRefused):
+        refuse_errors(cipher.reveal(ciphered(bytes.fromhex(refusal), 1, tag)))
+
+
 def test_a_counter_that_the_meter_has_seen_is_named_with_what_it_expects():
     with pytest.raises(CounterBehind, match="expects 4660") as caught:
         refuse_errors(bytes.fromhex("d8010600001234"))

@@ -1,0 +1,373 @@
+"""SET, ACTION and GET in blocks, and general block transfer with losses, through the client."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.dlms import axdr
+from agent.dlms.apdu.attribute import Attribute, Method
+from agent.dlms.apdu.general_block import GeneralBlock, general_block
+from agent.dlms.client import Client
+from agent.dlms.constants import Conformance
+from agent.dlms.errors import (
+    AccessRefused,
+    AnswerMalformed,
+    AnswerTooLarge,
+    DlmsError,
+    NoAnswer,
+    RequestTooLong,
+)
+from agent.dlms.security.settings import Security
+from tests.agent.dlms.secured_meter import SecuredMeter, Spoken, a_security
+
+VALUE = Attribute.parse("1/0.0.96.1.0.255/2")
+METHOD = Method.parse("7/1.0.99.1.0.255/2")
+ALL = 0xFFFFFF
+
+
+def aare(conformance: int, max_pdu: int) -> bytes:
+    return (
+        bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400")
+        + conformance.to_bytes(3, "big")
+        + max_pdu.to_bytes(2, "big")
+        + b"\x00\x07"
+    )
+
+
+def a_carrier(
+    say: Callable[[bytes], bytes | list[bytes]],
+    *,
+    conformance: int = ALL & ~Conformance.GENERAL_BLOCK_TRANSFER,
+    max_pdu: int = 1200,
+) -> Spoken:
+    return Spoken(lambda apdu: aare(conformance, max_pdu) if apdu[0] == 0x60 else say(apdu))
+
+
+def a_client(carrier: Spoken, *, general_blocks: bool = False) -> Client:
+    return Client(carrier, Security(), name="meter 7", general_blocks=general_blocks)
+
+
+class Settable:
+    """Takes one SET, whole or in blocks, and remembers what it was set to."""
+
+    def __init__(self, result: int = 0) -> None:
+        self.value = b""
+        self.blocks = 0
+        self._result = result
+
+    def __call__(self, apdu: bytes) -> bytes:
+        kind, invoke = apdu[1], apdu[2]
+        if kind == 1:
+            assert apdu[3:12] == VALUE.descriptor()
+            self.value = apdu[13:]
+            return bytes([0xC5, 1, invoke, self._result])
+        at = 13 if kind == 2 else 3
+        assert kind == (2 if self.blocks == 0 else 3)
+        last, number = apdu[at], apdu[at + 1 : at + 5]
+        self.blocks += 1
+        assert int.from_bytes(number, "big") == self.blocks
+        size, at = axdr.read_length(apdu, at + 5)
+        assert at + size == len(apdu)
+        self.value += apdu[at:]
+        if last:
+            return bytes([0xC5, 3, invoke, self._result]) + number
+        return bytes([0xC5, 2, invoke]) + number
+
+
+@given(st.binary(max_size=400), st.integers(40, 300))
+def test_any_value_is_set_in_requests_that_the_meter_takes(data, max_pdu):
+    meter = Settable()
+    carrier = a_carrier(meter, max_pdu=max_pdu)
+    with a_client(carrier) as client:
+        client.set(VALUE, axdr.octets(data))
+    assert meter.value == axdr.octets(data)
+    assert max(map(len, carrier.asked[1:])) <= max_pdu
+    assert (meter.blocks > 0) == (len(axdr.octets(data)) + 13 > max_pdu)
+
+
+@pytest.mark.parametrize("size", [4, 100])
+def test_a_set_that_is_refused_is_named(size):
+    carrier = a_carrier(Settable(result=3), max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(AccessRefused, match="read-write-denied"):
+        client.set(VALUE, axdr.octets(bytes(size)))
+
+
+def test_a_set_that_does_not_fit_and_may_not_be_cut_is_not_sent():
+    carrier = a_carrier(Settable(), conformance=0x10, max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(RequestTooLong, match="takes 60 and no blocks"):
+        client.set(VALUE, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 1
+
+
+def test_an_action_that_does_not_fit_is_not_sent():
+    carrier = a_carrier(Settable(), max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(RequestTooLong, match="method 7/1"):
+        client.act(METHOD, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 1
+
+
+@pytest.mark.parametrize("answer", ["c502c100000002", "c503c10000000002", "c501c100", "c502c1"])
+def test_an_acknowledgement_of_another_block_is_refused(answer):
+    def say(apdu: bytes) -> bytes:
+        return bytes([0xC5, bytes.fromhex(answer)[1], apdu[2]]) + bytes.fromhex(answer)[3:]
+
+    with a_client(a_carrier(say, max_pdu=60)) as client, pytest.raises(AnswerMalformed):
+        client.set(VALUE, axdr.octets(bytes(100)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "returned"),
+    [("00", None), ("0000", None), ("0001001105", b"\x11\x05"), ("000100110500ff", b"\x11\x05")],
+)
+def test_an_action_gives_what_the_method_returned(answer, returned):
+    carrier = a_carrier(lambda apdu: bytes([0xC7, 1, apdu[2]]) + bytes.fromhex(answer))
+    with a_client(carrier) as client:
+        assert client.act(METHOD, b"\x0f\x00") == returned
+        assert client.act(METHOD, None) == returned
+    assert carrier.asked[1].endswith(METHOD.descriptor() + b"\x01\x0f\x00")
+    assert carrier.asked[2].endswith(METHOD.descriptor() + b"\x00")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("0300", r"read-write-denied \(3\)"), ("0f00", "long-action-aborted"), ("00010104", "(4)")],
+)
+def test_an_action_that_is_refused_is_named(answer, said):
+    carrier = a_carrier(lambda apdu: bytes([0xC7, 1, apdu[2]]) + bytes.fromhex(answer))
+    with a_client(carrier) as client, pytest.raises(AccessRefused, match=said):
+        client.act(METHOD, None)
+
+
+def in_blocks(tag: int, data: bytes, size: int, *, empty_last: bool) -> Callable[[bytes], bytes]:
+    """A meter whose answer to a GET (c4) or an ACTION (c7) comes in blocks."""
+    parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
+    if empty_last:
+        parts.append(b"")
+
+    def say(apdu: bytes) -> bytes:
+        number = int.from_bytes(apdu[3:7], "big") + 1 if apdu[1] == 2 else 1
+        part = parts[number - 1]
+        head = bytes([tag, 2, apdu[2], number == len(parts)]) + number.to_bytes(4, "big")
+        return head + (b"\x00" if tag == 0xC4 else b"") + axdr.length(len(part)) + part
+
+    return say
+
+
+@given(st.binary(max_size=300), st.integers(1, 200), st.booleans())
+def test_any_value_comes_back_from_get_in_blocks_of_any_size(data, size, empty_last):
+    say = in_blocks(0xC4, axdr.octets(data), size, empty_last=empty_last)
+    with a_client(a_carrier(say)) as client:
+        assert client.get(VALUE) == data
+
+
+@given(
+    st.binary(max_size=300),
+    st.integers(1, 200),
+    st.booleans(),
+    st.sampled_from([b"", b"\x00", b"\x00\x01\x00"]),
+)
+def test_any_value_comes_back_from_an_action_in_blocks_of_any_size(data, size, empty_last, before):
+    value = axdr.octets(data)
+    say = in_blocks(0xC7, before + value, size, empty_last=empty_last)
+    with a_client(a_carrier(say)) as client:
+        assert client.act(METHOD, None) == value
+
+
+def test_blocks_of_an_action_without_a_value_are_refused():
+    say = in_blocks(0xC7, b"\x09\x7f", 1, empty_last=False)
+    with a_client(a_carrier(say)) as client, pytest.raises(AnswerMalformed, match="097f"):
+        client.act(METHOD, None)
+
+
+def test_what_follows_a_value_is_passed_over_and_logged(caplog):
+    carrier = a_carrier(lambda apdu: bytes([0xC4, 1, apdu[2], 0, 0x11, 5, 0xAA, 0xBB]))
+    with caplog.at_level(logging.DEBUG), a_client(carrier) as client:
+        assert client.get(VALUE) == 5
+    assert "2 bytes follow the value" in caplog.text
+
+
+class InPieces:
+    """A meter with general block transfer; `loses` says of each piece on its way if it is lost."""
+
+    def __init__(
+        self, serve: Callable[[bytes], bytes], size: int, loses: Iterable[bool] = ()
+    ) -> None:
+        self._serve = serve
+        self._size = size
+        self._loses = iter(loses)
+        self._joined = b""
+        self._taken = 0
+        self._pieces: list[bytes] = []
+        self.windows: set[int] = set()
+
+    def _lost(self) -> bool:
+        return next(self._loses, False)
+
+    def __call__(self, apdu: bytes) -> list[bytes]:
+        if apdu[0] != 0xE0:
+            return self._begin(self._serve(apdu), 1)
+        piece = general_block(apdu)
+        if self._pieces:
+            self.windows.add(piece.window)
+            return self._stream(piece.acknowledged, piece.window)
+        if piece.number != self._taken + 1 or self._lost():
+            return [GeneralBlock(0, self._taken, b"", last=False, window=4).encode()]
+        self._taken += 1
+        self._joined += piece.data
+        if not piece.last:
+            return [GeneralBlock(0, self._taken, b"", last=False, window=4).encode()]
+        answer = self._serve(self._joined)
+        return self._begin(answer, piece.window)
+
+    def _begin(self, answer: bytes, window: int) -> list[bytes]:
+        if len(answer) <= self._size and not self._taken:
+            return [answer]
+        self._pieces = [answer[at : at + self._size] for at in range(0, len(answer), self._size)]
+        return self._stream(0, window)
+
+    def _stream(self, acknowledged: int, window: int) -> list[bytes]:
+        numbers = range(acknowledged + 1, min(acknowledged + window, len(self._pieces)) + 1)
+        sent = [
+            GeneralBlock(
+                number,
+                self._taken,
+                self._pieces[number - 1],
+                last=number == len(self._pieces),
+                streaming=number != numbers[-1],
+                window=4,
+            ).encode()
+            for number in numbers
+        ]
+        # The first of a stream is lost by the link below, which asks for it itself.
+        return sent[:1] + [piece for piece in sent[1:] if not self._lost()]
+
+
+@given(
+    st.binary(max_size=500),
+    st.binary(max_size=500),
+    st.integers(30, 120),
+    st.integers(1, 120),
+    st.lists(st.booleans(), max_size=30),
+)
+def test_general_blocks_both_ways_give_the_value_or_say_that_too_much_was_lost(
+    parameters, returned, max_pdu, size, loses
+):
+    asked: list[bytes] = []
+
+    def serve(apdu: bytes) -> bytes:
+        asked.append(apdu)
+        return bytes([0xC7, 1, apdu[2], 0, 1, 0]) + axdr.octets(returned)
+
+    carrier = a_carrier(InPieces(serve, size, loses), conformance=ALL, max_pdu=max_pdu)
+    with a_client(carrier, general_blocks=True) as client:
+        try:
+            assert client.act(METHOD, axdr.octets(parameters)) == axdr.octets(returned)
+        except NoAnswer:
+            assert sum(loses) > 3
+    assert max(map(len, carrier.asked[1:])) <= max_pdu
+    for apdu in asked:
+        assert apdu.endswith(METHOD.descriptor() + b"\x01" + axdr.octets(parameters))
+
+
+@given(st.integers(0, 12), st.integers(20, 60))
+def test_one_lost_piece_is_asked_for_and_comes(lost, size):
+    value = axdr.octets(bytes(range(200)))
+    meter = InPieces(
+        lambda apdu: bytes([0xC4, 1, apdu[2], 0]) + value,
+        size,
+        [False] * lost + [True],
+    )
+    carrier = a_carrier(meter, conformance=ALL)
+    with a_client(carrier, general_blocks=True) as client:
+        assert client.get(VALUE) == bytes(range(200))
+    assert meter.windows == {8}
+
+
+def test_without_general_blocks_none_are_proposed():
+    for wanted in (False, True):
+        carrier = a_carrier(lambda apdu: bytes([0xC4, 1, apdu[2], 0, 0x11, 5]), conformance=ALL)
+        with a_client(carrier, general_blocks=wanted) as client:
+            assert client.get(VALUE) == 5
+        proposed = int.from_bytes(carrier.asked[0][-5:-2], "big")
+        assert bool(proposed & Conformance.GENERAL_BLOCK_TRANSFER) == wanted
+
+
+def piece(number: int, data: bytes = b"x", **habits: object) -> bytes:
+    habits = {"last": False, "streaming": False} | habits
+    return GeneralBlock(number, 0, data, **habits).encode()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("say", "error", "said"),
+    [
+        (lambda number: [piece(1)], NoAnswer, "piece 2 did not come in 3 tries"),
+        (lambda number: [piece(number, b"")], NoAnswer, "did not come in 3 tries"),
+        (lambda number: [piece(1, streaming=True)] * 100, AnswerMalformed, "streamed 64 pieces"),
+        (lambda number: [piece(number, bytes(60_000))], AnswerTooLarge, "longer than 65536 bytes"),
+        (lambda number: [piece(number)[:-1]], AnswerMalformed, "says it has 1 bytes, 0 are there"),
+        (lambda number: [b"\xe0\x00"], AnswerMalformed, "expected a general block"),
+        (lambda number: [b"\xc4\x01"], AnswerMalformed, "expected a GET response"),
+    ],
+)
+def test_a_meter_that_babbles_in_pieces_is_left(say, error, said):
+    asked = 0
+
+    def answer(apdu: bytes) -> list[bytes]:
+        nonlocal asked
+        asked += 1
+        return say(asked)
+
+    with a_client(a_carrier(answer, conformance=ALL)) as client, pytest.raises(error, match=said):
+        client.get(VALUE)
+    assert asked < 10
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_refused():
+    carrier = a_carrier(
+        lambda apdu: GeneralBlock(0, 9, b"", last=False).encode(), conformance=ALL, max_pdu=60
+    )
+    with (
+        a_client(carrier, general_blocks=True) as client,
+        pytest.raises(AnswerMalformed, match="acknowledged piece 9 of 1"),
+    ):
+        client.act(METHOD, axdr.octets(bytes(100)))
+
+
+@given(st.binary(max_size=200), st.integers(60, 200), st.integers(20, 100))
+def test_ciphered_apdus_travel_in_general_blocks_whole(value, max_pdu, size):
+    meter = SecuredMeter(
+        lambda apdu: bytes([0xC4, 1, apdu[2], 0]) + axdr.octets(value),
+        conformance=ALL,
+        max_pdu=max_pdu,
+    )
+    pieces: list[InPieces] = []
+
+    def say(apdu: bytes) -> bytes | list[bytes]:
+        if apdu[0] == 0x60:
+            return meter(apdu)
+        if apdu[0] != 0xE0 or not pieces:
+            pieces[:] = [InPieces(meter, size)]
+        return pieces[0](apdu)
+
+    client = Client(Spoken(say), a_security(), name="meter 7", general_blocks=True)
+    with client:
+        assert client.get(VALUE) == value
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"", b"\xe0", b"\xc7\x01\xc1", b"\xc5\x02\xc1"]))
+def test_any_answer_to_set_and_action_is_understood_or_an_error(data, head):
+    carrier = a_carrier(lambda apdu: head + data, conformance=ALL, max_pdu=60)
+    for do in (
+        lambda client: client.set(VALUE, axdr.octets(bytes(100))),
+        lambda client: client.act(METHOD, None),
+    ):
+        with a_client(carrier) as client:
+            try:
+                do(client)
+            except DlmsError as error:
+                assert str(error).startswith("meter 7")  # noqa: PT017
