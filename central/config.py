@@ -80,6 +80,11 @@ class Config:
         """Rosters, days to refresh and batches that did not open; the loader alone writes it."""
         return self.data_dir / "loader.db"
 
+    @property
+    def events_file(self) -> Path:
+        """Entries of meters' event logs; the loader alone writes it."""
+        return self.data_dir / "events.db"
+
     def clock(self) -> Clock:
         """The system's clock, or the shared one of a demo or bench."""
         return SystemClock() if self.clock_file is None else SharedClock(self.clock_file)

@@ -14,6 +14,7 @@ from central.api.centre import Centre
 from central.api.live_routes import live_routes
 from central.api.login import REFUSED, LoginRequired
 from central.api.map_routes import map_routes
+from central.api.meter_routes import meter_routes
 from central.api.page import WEB_DIST, Fenced, Page, PageMissing
 from central.api.places import grid_bodies, place_routes
 from central.api.transformer_routes import transformer_routes
@@ -47,6 +48,7 @@ def create_app(config: Config, *, web_dist: Path = WEB_DIST) -> FastAPI:
         map_routes(centre),
         place_routes(centre),
         transformer_routes(centre),
+        meter_routes(centre),
         live_routes(centre),
     ):
         app.include_router(routes, prefix="/api/v1")

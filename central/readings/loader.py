@@ -23,12 +23,14 @@ from central.config import Config
 from central.keys.place import KeyPlace, read_epoch_keys
 from central.metrics import MetricSet
 from central.readings.engine import DuckDbEngine
+from central.readings.events import EventLedger
 from central.readings.lake import DeltaLake
 from central.readings.ledger import LedgerError, LoaderLedger, Unopened, UnopenedBatch
 from central.readings.rows import Rows
 from wire import envelope
 from wire.block import Block, BlockError, Roster, decode_block
 from wire.envelope import EnvelopeError
+from wire.events import Event, EventsError, decode_events
 
 log = logging.getLogger("central.load")
 
@@ -49,6 +51,7 @@ _LARGEST = 1 << 53
 
 ROWS = "loadscape_loader_rows_total"
 BATCHES = "loadscape_loader_batches_total"
+EVENTS = "loadscape_loader_events_total"
 UNOPENED = "loadscape_loader_unopened_total"
 COMMITS = "loadscape_loader_commits_total"
 WATERMARK = "loadscape_loader_watermark"
@@ -81,6 +84,7 @@ class Loader:
         self._clock = config.clock()
         self._journal = JournalReader(config.journal_dir)
         self._ledger = LoaderLedger(config.loader_file)
+        self._events = EventLedger(config.events_file)
         self._lake = DeltaLake(config.lake_dir, writer=True)
         self._engine = DuckDbEngine(threads=1)
         self._refresh = refresh
@@ -114,18 +118,23 @@ class Loader:
         began_s = time.monotonic()
         rows = Rows(self._tenant)
         rosters: dict[tuple[str, bytes], Roster] = {}
+        events: list[tuple[int, str, Event]] = []
         unopened: list[UnopenedBatch] = []
         for lsn, batch in found:
             try:
-                block = self._open(batch, rosters)
+                content = self._open(batch, rosters)
             except _NotReadable as error:
                 unopened.append(self._set_aside(lsn, batch, error))
                 continue
-            if block is not None:
-                rows.add(lsn, batch, block)
+            if isinstance(content, Block):
+                rows.add(lsn, batch, content)
+            else:
+                events += [(lsn, batch.device, event) for event in content]
         table = rows.table()
         days = set(table["day"].unique().to_pylist())
         self._ledger.before_commit(rosters, days, unopened)
+        if events:
+            self._metrics.count(EVENTS, self._events.add(events))
         self._watermark = found[-1][0]
         self._lake.commit(table, LOADER, self._watermark)
         self._ledger.committed(LOADER, self._watermark)
@@ -174,18 +183,19 @@ class Loader:
         """Give all files back; nothing is pending."""
         self._journal.close()
         self._ledger.close()
+        self._events.close()
 
-    def _open(self, batch: Batch, rosters: dict[tuple[str, bytes], Roster]) -> Block | None:
-        """The block in `batch`, None for content that holds no readings; raises _NotReadable."""
+    def _open(self, batch: Batch, rosters: dict[tuple[str, bytes], Roster]) -> Block | list[Event]:
+        """The block or the events in `batch`; raises _NotReadable."""
         try:
             header = envelope.read_header(batch.sealed)
-            if header.content == envelope.EVENTS:
-                return None
-            if header.content != envelope.BLOCK:
+            if header.content not in (envelope.BLOCK, envelope.EVENTS):
                 raise _NotReadable("unreadable", f"content type {header.content} is not known")
             plaintext = envelope.open_sealed(batch.sealed, self._epoch_key(header.epoch_kid))
+            if header.content == envelope.EVENTS:
+                return decode_events(plaintext)
             block = decode_block(plaintext, lambda key: self._roster(batch.device, key, rosters))
-        except (EnvelopeError, BlockError, LedgerError) as error:
+        except (EnvelopeError, BlockError, EventsError, LedgerError) as error:
             raise _NotReadable("unreadable", f"{type(error).__name__}: {error}") from error
         self._check_plausible(block)
         if block.carries_roster:
@@ -251,7 +261,7 @@ class Loader:
         return [day for day in sorted(days) if counts.get(day, 0) > FILES_PER_DAY]
 
     def _rewrite(self, day: date) -> None:
-        """Keep of one day the rows that count, in one file sorted by meter and time."""
+        """Put one day into one file sorted by meter and time, without what is said twice."""
         began_s = time.monotonic()
         files = [file.path for file in self._lake.files(day, day)]
         self._lake.replace_day(day, self._engine.query("kept_rows", files))
@@ -270,6 +280,7 @@ def _declare(metrics: MetricSet) -> None:
     metrics.counter(
         UNOPENED, "Batches kept sealed.", {"reason": "unreadable"}, {"reason": "epoch_gone"}
     )
+    metrics.counter(EVENTS, "Entries of meters' event logs taken up.", {})
     metrics.counter(COMMITS, "Commits to the lake.", {})
     metrics.counter(REWRITES, "Days rewritten into one file.", {})
     metrics.gauge(WATERMARK, "Journal id up to which batches are loaded.", {})

@@ -6,7 +6,9 @@ answer holds every row whose commit was done when it was asked.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,30 @@ from central.readings.engine import DuckDbEngine
 from central.readings.lake import DeltaLake
 
 _DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One of several things that were said of one interval; null where a value is not known."""
+
+    end_utc_s: int
+    counts: bool
+    """Whether sums are made of it; exactly one of an interval's is."""
+    reason: str
+    """Why it counts or does not."""
+    serial: str
+    import_wh: int | None
+    export_wh: int | None
+    import_varh: int | None
+    voltage_dv: int | None
+    current_ca: int | None
+    flags: int
+    ver: int
+    device: str
+    stream: str
+    seq: int
+    lsn: int
+    """Id of its batch in the journal: the order in which the centre got to know it."""
 
 
 class Readings:
@@ -76,6 +102,25 @@ class Readings:
             last_end_utc_s=last_end_utc_s,
         )
 
+    def revisions(self, meter: str, first_end_utc_s: int, last_end_utc_s: int) -> list[Revision]:
+        """What was said more than once of intervals with an end in [first, last], oldest first.
+
+        Of each interval the row that counts comes first. A row that repeats
+        another in all it says is no revision.
+        """
+        files = self._lake.files(
+            _day_of(first_end_utc_s - self._interval_s), _day_of(last_end_utc_s - self._interval_s)
+        )
+        found = self._engine.query(
+            "revisions",
+            [file.path for file in files],
+            tenant=self._tenant,
+            meter=meter,
+            first_end_utc_s=first_end_utc_s,
+            last_end_utc_s=last_end_utc_s,
+        )
+        return [_revision(row) for row in found.to_pylist()]
+
     def days(self) -> list[date]:
         """UTC days that hold rows, oldest first."""
         return sorted({file.day for file in self._lake.files()})
@@ -87,6 +132,27 @@ class Readings:
     def version(self) -> int:
         """The lake's version, -1 while there is no lake; it grows with every commit."""
         return self._lake.version()
+
+
+_WORTH = ("a true value", "an estimate", "no data")
+
+
+def _revision(row: dict[str, Any]) -> Revision:
+    counts = row["place"] == 1
+    worth, counted = _WORTH[row["worth"]], _WORTH[row["worth_that_counts"]]
+    if counts:
+        reason = f"counts: {worth}, and the best that is known"
+    elif row["ver"] < row["ver_that_counts"]:
+        reason = f"replaced by revision {row['ver_that_counts']}"
+    elif row["worth"] > row["worth_that_counts"]:
+        reason = f"{worth}: gave way to {counted}"
+    else:
+        reason = f"{worth}: came after another, which counts"
+    values = {name: row[name] for name in _REVISION_COLUMNS}
+    return Revision(counts=counts, reason=reason, **values)
+
+
+_REVISION_COLUMNS = [f.name for f in fields(Revision) if f.name not in ("counts", "reason")]
 
 
 def day_start_utc_s(day: date) -> int:

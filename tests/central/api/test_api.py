@@ -25,7 +25,9 @@ from central.grid.model import load_grid
 from central.map.aggregate import refresh
 from central.map.aggregates import Aggregates
 from central.map.blocks import decode_map_block
+from central.readings.events import EventLedger
 from wire.clock import set_shared_clock
+from wire.events import Event
 
 WriteTown = Callable[..., Path]
 DAY = date(2024, 1, 15)
@@ -367,3 +369,28 @@ def test_large_json_is_gzipped(client: TestClient) -> None:
     response = client.get("/api/v1/catalog")
     assert response.headers["content-encoding"] == "gzip"
     assert response.headers["vary"] == "Accept-Encoding"
+
+
+def test_a_meters_events_are_shown_newest_first_and_by_log(client: TestClient, town: Town) -> None:
+    meter = town.ids[0]
+    assert client.get(f"/api/v1/meters/{meter}/events").json() == {"meter": meter, "events": []}
+    ledger = EventLedger(town.config.events_file)
+    ledger.add(
+        (1, "t01", Event(meter, "S1", log, DAY_UTC_S + k, 40 + k, "", 0))
+        for k, log in enumerate(["standard", "fraud", "standard"])
+    )
+    ledger.close()
+
+    found = client.get(f"/api/v1/meters/{meter}/events?most=2").json()["events"]
+    assert [event["code"] for event in found] == [42, 41]
+    found = client.get(f"/api/v1/meters/{meter}/events?log=fraud").json()["events"]
+    assert [(event["code"], event["device"]) for event in found] == [(41, "t01")]
+    assert client.get("/api/v1/meters/nobody/events").status_code == 404
+    assert client.get(f"/api/v1/meters/{meter}/events?most=0").status_code == 422
+
+
+def test_a_meters_revisions_are_asked_for_a_month_at_most(client: TestClient, town: Town) -> None:
+    path = f"/api/v1/meters/{town.ids[0]}/revisions"
+    assert client.get(f"{path}?first={DAY_UTC_S}&last={DAY_UTC_S + 900}").json()["revisions"] == []
+    assert client.get(f"{path}?first={DAY_UTC_S}&last={DAY_UTC_S + 32 * 86400}").status_code == 422
+    assert client.get(path).status_code == 422

@@ -138,6 +138,55 @@ def test_rewriting_a_day_changes_no_answer_and_leaves_one_file(
     assert energies(config) == before
 
 
+def test_what_gave_way_is_kept_as_a_revision_through_a_rewrite_and_sums_stay(
+    lake: DeltaLake, config: Config
+) -> None:
+    missing = {"flags": int(Quality.NO_DATA)}
+    estimated = {"flags": int(Quality.ESTIMATED)}
+    lake.commit(
+        table(
+            row(START, 5, lsn=1),
+            row(START + 900, None, lsn=1, **missing),
+            row(START + 1800, None, lsn=1, **missing),
+            row(START + 2700, 30, lsn=1),
+        ),
+        "l",
+        1,
+    )
+    lake.commit(
+        table(row(START + 900, 8, lsn=2, **estimated), row(START + 2700, 30, lsn=2)), "l", 2
+    )
+    lake.commit(table(row(START + 900, 7, lsn=3), row(START + 1800, 9, lsn=3)), "l", 3)
+    lake.commit(table(row(START + 900, 6, lsn=4), row(START + 1800, 12, lsn=4, ver=1)), "l", 4)
+
+    def asked() -> tuple[object, ...]:
+        readings = Readings(config)
+        return (
+            energies(config),
+            readings.meter_series("m1", START, START + 2700).to_pylist(),
+            readings.revisions("m1", START, START + 2700),
+        )
+
+    before = asked()
+    assert before[0] == {0: 2, 1: 5, 2: 18}
+    revisions = Readings(config).revisions("m1", START, START + 2700)
+    shown = [(r.end_utc_s - START, r.import_wh, r.counts, r.reason) for r in revisions]
+    assert shown == [
+        (900, 7, True, "counts: a true value, and the best that is known"),
+        (900, 6, False, "a true value: came after another, which counts"),
+        (900, 8, False, "an estimate: gave way to a true value"),
+        (900, None, False, "no data: gave way to a true value"),
+        (1800, 12, True, "counts: a true value, and the best that is known"),
+        (1800, 9, False, "replaced by revision 1"),
+        (1800, None, False, "replaced by revision 1"),
+    ]
+    kept = DuckDbEngine().query("kept_rows", [file.path for file in lake.files(DAY, DAY)])
+    lake.replace_day(DAY, kept)
+    assert asked() == before
+    assert kept.num_rows == 8, "a row that repeats another is not kept"
+    assert Readings(config).revisions("m2", START, START + 2700) == []
+
+
 def test_another_tenants_rows_are_not_seen(lake: DeltaLake, config: Config) -> None:
     lake.commit(table(row(START, 5), row(START + 900, 7, tenant="other")), "l", 1)
     assert energies(config) == {}

@@ -20,6 +20,7 @@ from central.keys.authority import init_authority, rotate_epoch
 from central.keys.device import issue_device
 from central.keys.place import KeyPlace, read_keyset
 from central.metrics import MetricSet
+from central.readings.events import read_events
 from central.readings.lake import DeltaLake
 from central.readings.ledger import LoaderProgress
 from central.readings.loader import FILES_PER_DAY, LOADER, Loader
@@ -28,6 +29,7 @@ from hil.bench.device import BenchDevice
 from wire.block import Roster, RosterEntry
 from wire.channels import PROFILE_SCHEMA, SAMPLED_SCHEMA
 from wire.envelope import EVENTS, read_header
+from wire.events import Event, encode_events
 from wire.quality import Quality
 
 NOW = int(time.time())
@@ -204,11 +206,36 @@ def test_status_tells_how_far_the_chain_is(
     assert state["last_end_utc_s"] == MIDNIGHT
 
 
-def test_events_are_no_readings_and_no_fault(bench: Bench) -> None:
-    bench.store(bench.device.seal_next(b"events", content=EVENTS))
+def some_events(first: int, count: int) -> list[Event]:
+    return [
+        Event("m1", "s1", "fraud", MIDNIGHT + k, 40, "x" * (k % 7), k % 2)
+        for k in range(first, first + count)
+    ]
+
+
+def test_events_come_once_however_often_they_are_sent_and_are_no_readings(bench: Bench) -> None:
+    events = some_events(0, 5)
+    bench.store(bench.device.seal_next(encode_events(events), content=EVENTS, schema_id=0))
+    bench.loader.step()
+    again = encode_events([*events[2:], *some_events(5, 1)])
+    bench.store(bench.device.seal_next(again, content=EVENTS, schema_id=0))
     bench.loader.step()
     assert unopened(bench) == 0
-    assert DeltaLake(bench.config.lake_dir).watermark(LOADER) == 1
+    assert bench.metrics.value("loadscape_loader_events_total") == 6
+    assert DeltaLake(bench.config.lake_dir).watermark(LOADER) == 2
+    assert bench.rows() == []
+    found = read_events(bench.config.events_file, "m1")
+    assert [event.at_utc_s for event in found] == [MIDNIGHT + k for k in reversed(range(6))]
+    assert found[0].device == "t01"
+    assert read_events(bench.config.events_file, "m1", log="standard") == []
+    assert read_events(bench.config.events_file, "m2") == []
+
+
+def test_events_that_do_not_decode_are_kept_sealed_and_reported(bench: Bench) -> None:
+    bench.store(bench.device.seal_next(b"events", content=EVENTS))
+    bench.loader.step()
+    assert unopened(bench) == 1
+    assert read_events(bench.config.events_file, "m1") == []
 
 
 def test_days_wait_for_the_map_across_a_restart(bench: Bench) -> None:
@@ -241,6 +268,9 @@ def test_a_loader_killed_at_any_moment_loads_everything_once(bench: Bench) -> No
     for number in range(count):
         rows = interval(number, start=MIDNIGHT - 5 * 86_400)
         bench.store(bench.device.cut(ROSTER, rows, with_roster=number == 0))
+        if number % 8 == 0:
+            told = encode_events(some_events(number, 9))
+            bench.store(bench.device.seal_next(told, content=EVENTS, schema_id=0))
     bench.loader.close()
     code = (
         "import threading, pathlib; from central.config import load_config; "
@@ -268,6 +298,8 @@ def test_a_loader_killed_at_any_moment_loads_everything_once(bench: Bench) -> No
     while last.step():
         pass
     lake = DeltaLake(bench.config.lake_dir)
-    assert lake.watermark(LOADER) == count
+    assert lake.watermark(LOADER) == count + count // 8
+    told_once = [event.at_utc_s for event in read_events(bench.config.events_file, "m1")]
+    assert told_once == [MIDNIGHT + k for k in reversed(range(count + 1))]
     assert sum(file.rows for file in lake.files()) == 3 * count
     assert len(bench.rows()) >= 3 * (count - 1)
