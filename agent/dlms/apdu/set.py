@@ -13,7 +13,7 @@ from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.apdu.get import CONFIRMED_HIGH_PRIORITY
 from agent.dlms.apdu.refusal import refuse_errors
 from agent.dlms.constants import Apdu, SetKind
-from agent.dlms.errors import AnswerMalformed
+from agent.dlms.errors import AnswerMalformed, RequestTooLong
 
 _BLOCK_HEAD_BYTES = 12
 """Most bytes around the data of a block but for the attribute and its selection."""
@@ -32,11 +32,11 @@ def set_request(invoke: int, attribute: Attribute, value: bytes) -> bytes:
 def set_block_requests(
     invoke: int, attribute: Attribute, value: bytes, longest: int
 ) -> Iterator[bytes]:
-    """The same in blocks, each request at most `longest` bytes; raises ValueError if none fits."""
+    """The same in blocks, each request at most `longest` bytes; raises RequestTooLong."""
     target = attribute.descriptor() + b"\x00"
     room = longest - _BLOCK_HEAD_BYTES - len(target)
     if room < 1:
-        raise ValueError(f"a request of {longest} bytes has no room for a block of a SET")
+        raise RequestTooLong(f"a request of {longest} bytes has no room for a block of a SET")
     starts = range(0, len(value), room)
     for number, at in enumerate(starts, 1):
         part = value[at : at + room]
