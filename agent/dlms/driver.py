@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
@@ -155,10 +155,18 @@ class DlmsDriver:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Keeps one association for the reads inside; raises ReadError when it does not come up."""
+        """Keeps one association for the reads inside; raises ReadError when it does not come up.
+
+        A counter that is behind the meter's is raised above it, once.
+        """
         if self._client is not None:
             raise RuntimeError(f"{self._name} already has a session; sessions do not nest")
-        with self._new_client(self._class.client_sap, self._security) as client:
+        with ExitStack() as stack:
+            try:
+                client = stack.enter_context(self._own_client())
+            except CounterBehind as error:
+                self._raise_counter(error)
+                client = stack.enter_context(self._own_client())
             self._client = client
             try:
                 yield
@@ -199,8 +207,7 @@ class DlmsDriver:
     def _associated(self, read: Callable[[Client], Result]) -> Result:
         """Reads within the session if there is one, otherwise in an association of its own.
 
-        A link that the meter left in the middle is made anew, once; a counter
-        that is behind the meter's is raised, once.
+        A link that the meter left in the middle is made anew, once.
         """
         if self._client is not None:
             return read(self._client)
@@ -208,13 +215,18 @@ class DlmsDriver:
             return self._once(read)
         except LinkLost as error:
             log.info("%s: link lost (%s), making a new one", self._name, error)
-        except CounterBehind as error:
-            self._raise_counter(error)
-        return self._once(read)
+            return self._once(read)
 
     def _once(self, read: Callable[[Client], Result]) -> Result:
+        """Reads in an association of its own; a counter refused in the middle is raised, once."""
         with self.session():
             assert self._client is not None
+            try:
+                return read(self._client)
+            except CounterBehind as error:
+                behind = error
+        self._raise_counter(behind)
+        with self.session():
             return read(self._client)
 
     def _raise_counter(self, error: CounterBehind) -> None:
@@ -231,6 +243,9 @@ class DlmsDriver:
             ) from error
         log.warning("%s: raises its invocation counter above the meter's %d", self._name, value)
         counter.raise_above(value)
+
+    def _own_client(self) -> Client:
+        return self._new_client(self._class.client_sap, self._security)
 
     def _new_client(self, client_sap: int, security: Security) -> Client:
         link = self._class.link

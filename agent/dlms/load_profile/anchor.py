@@ -159,7 +159,8 @@ class Anchored:
         for name, value in zip(self._registers, values, strict=True):
             if not isinstance(value, int):
                 raise AnswerMalformed(f"{self._meter}: expected {name} as integer, came {value!r}")
-            self._anchors[name].saw(*edges, *self._shown(name, value))
+            lowest, highest = self._shown(name, value)
+            self._anchors[name].saw(min(edges), lowest, highest)
 
     def first_to_read(self, first_utc_s: int, last_utc_s: int) -> tuple[int, int]:
         """The range that joins [first, last] to the newest end that was bounded."""

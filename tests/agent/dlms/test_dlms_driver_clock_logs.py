@@ -324,3 +324,27 @@ def test_a_counter_that_cannot_be_read_is_the_meters_refusal():
     with pytest.raises(CounterBehind):
         behind(meter, Counter(), object_=None).profile(EDGE, EDGE)
     assert meter.asked == ["open"]
+
+
+def test_a_counter_refused_in_the_middle_is_raised_too():
+    meter, counter = a_meter(3, counter=5001), Counter()
+
+    class Late(PlainMeter):
+        def request(self, apdu, what, *, tries=None):
+            if apdu[0] == 0xC0 and counter.above <= 5000:
+                raise CounterBehind("invocation-counter-error")
+            return super().request(apdu, what, tries=tries)
+
+    late = Late(meter.clock, meter.rows)
+    driver = DlmsDriver(
+        lambda client_sap: meter if client_sap == 16 else late,
+        dataclasses.replace(
+            CLASS, mechanism="none", counter_object=Attribute.parse("1/0.0.43.1.0.255/2")
+        ),
+        meter.clock,
+        security=Security(counter=counter),
+        name="meter P1",
+    )
+    assert len(driver.profile(EDGE, EDGE)) == 1
+    assert late.links == 2
+    assert meter.asked == ["counter"]
