@@ -12,7 +12,16 @@ from agent.keyring import Keyring
 from agent.store.rows import EdgeRows, MeterEpoch, MeterRows
 from agent.store.writer import Writer, WriterSettings
 from wire.block import Block, Roster, RosterEntry, decode_block
-from wire.envelope import SUITE_X25519, BatchHeader, DeviceSigner, chain_hash, open_sealed, verify
+from wire.envelope import (
+    EVENTS,
+    SUITE_X25519,
+    BatchHeader,
+    DeviceSigner,
+    chain_hash,
+    open_sealed,
+    verify,
+)
+from wire.events import Event, decode_events
 from wire.keyset import EpochKey, Keyset, ReceiptKey, sign_keyset
 from wire.receipt import Nack, Receipt, sign_receipt
 
@@ -47,6 +56,7 @@ class Central:
     rosters: dict[bytes, Roster] = field(default_factory=dict)
     values: dict[tuple[str, str, int], tuple[int, ...]] = field(default_factory=dict)
     rows: int = 0
+    events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -77,7 +87,11 @@ class Central:
         assert header.seq == self.upto + 1, (header.seq, self.upto)
         assert header.prev == self.hash
         self.upto, self.hash = header.seq, chain_hash(sealed)
-        self._learn(decode_block(open_sealed(sealed, self.epoch_private), self.rosters.get))
+        plaintext = open_sealed(sealed, self.epoch_private)
+        if header.content == EVENTS:
+            self.events += decode_events(plaintext)
+        else:
+            self._learn(decode_block(plaintext, self.rosters.get))
         return header
 
     def receipt(self, *nacks: Nack, upto: int | None = None, hash_: bytes | None = None) -> Receipt:
