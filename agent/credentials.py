@@ -32,8 +32,6 @@ KEYS: Final = ("password", "password_hex", "encryption_key", "authentication_key
 
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})+\Z")
 _PRINTABLE: Final = re.compile(r"[ -~]+\Z")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,23}\Z")
-"""What is shown of an unknown key; anything else could be a secret at the wrong place."""
 _PLACE: Final = re.compile(r"\((at [^()]*)\)\Z")
 _MOST_BYTES: Final = 1 << 20
 
@@ -339,7 +337,10 @@ def _hex(where: str, name: str, key: str, value: Any) -> bytes:
 
 
 def _shown(key: str) -> str:
-    return key if _NAME.match(key) else "(not shown)"
+    """An unknown key if it is a known one misspelt; another could be a secret at a wrong place."""
+    from difflib import get_close_matches
+
+    return key if get_close_matches(key, KEYS, 1, 0.7) else "(not shown)"
 
 
 def _wrong(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
@@ -12,20 +13,25 @@ from agent.line.serial_port import SerialPort
 from wire.clock import Clock
 
 if TYPE_CHECKING:
+    from agent.line.tcp_port import TcpPort
     from agent.modbus.driver import ModbusDriver
     from agent.modbus.frame import Observer
     from agent.modbus.gateway import TcpGateway
     from agent.modbus.profile import Profile
 
 
-def open_line(line: LineConfig) -> SerialPort | TcpGateway:
+def open_line(line: LineConfig) -> SerialPort | TcpPort | TcpGateway:
     """The line's port or gateway; it opens at first use."""
     if line.protocol == "modbus-tcp":
         from agent.modbus.gateway import TcpGateway
 
-        host, port = line.endpoint
-        bits = 1 + 8 + (line.parity != "N") + line.stopbits
-        return TcpGateway(host, port, char_s=bits / line.baud)
+        host, number = line.endpoint
+        return TcpGateway(host, number, char_s=line.char_s)
+    if line.protocol == "dlms-tcp":
+        from agent.line.tcp_port import TcpPort
+
+        host, number = line.endpoint
+        return TcpPort(host, number, char_s=line.char_s)
     rs485 = None
     if line.rs485 == "kernel":
         rs485 = Rs485(line.rts_high_while_sending, line.rts_before_ms, line.rts_after_ms)
@@ -39,16 +45,20 @@ def build_driver(
     port: Port | TcpGateway,
     clock: Clock,
     observe: Observer | None = None,
+    observe_link: Callable[[str, bytes], None] | None = None,
 ) -> Driver:
-    """The meter's driver; raises ConfigError if model, address, ratio or password does not fit.
+    """The meter's driver; raises ConfigError if model, address, ratio or secrets do not fit.
 
     `port` is what `open_line` made of the line. `observe` is told every frame
-    of a Modbus meter. A Modbus meter's driver is a `SampledDriver`.
+    of a Modbus meter, `observe_link` every one of a DLMS meter ("sent" or
+    "heard"). A Modbus meter's driver is a `SampledDriver`.
     """
     try:
-        if line.protocol == "dlms":
+        if line.is_dlms:
+            from agent.drivers_dlms import build_dlms
+
             # Only a modbus-tcp line has a gateway.
-            return _dlms(meter, cast("Port", port), clock)
+            return build_dlms(config, line, meter, cast("Port", port), clock, observe_link)
         return _modbus(config, meter, port, clock, observe)
     except (ValueError, OSError) as error:
         what = f"meter {meter.id} (model {meter.model}, line {line.name})"
@@ -68,11 +78,14 @@ class RatioRefused(ConfigError):
 
 def _key(error: Exception) -> str | None:
     """The key of [[meter]] that is to blame."""
+    from agent.credentials import CredentialsError
     from agent.dlms.meter_class import MeterClassError
     from agent.modbus.profile import ProfileError
 
     if isinstance(error, RatioRefused):
         return error.key
+    if isinstance(error, CredentialsError):
+        return "credentials"
     if isinstance(error, ProfileError | MeterClassError):
         return "model"
     return "password_file" if isinstance(error, OSError | ConfigError) else None
@@ -114,25 +127,8 @@ def _refuse_ratio(meter: MeterConfig, profile: Profile) -> None:
             )
 
 
-def _dlms(meter: MeterConfig, port: Port, clock: Clock) -> Driver:
-    from agent.dlms.driver import DlmsDriver
-    from agent.dlms.meter_class import load_meter_class
+def password_of(config: AgentConfig, meter: MeterConfig) -> bytes | None:
+    """The password of a DLMS meter, if it has one; raises OSError, ConfigError."""
+    from agent.drivers_dlms import credential_of
 
-    assert meter.server_address is not None
-    return DlmsDriver.on_port(
-        port,
-        load_meter_class(meter.model),
-        clock,
-        server_address=meter.server_address,
-        password=password_of(meter),
-    )
-
-
-def password_of(meter: MeterConfig) -> bytes | None:
-    """The first line of the password file, without its end; raises OSError, ConfigError."""
-    if meter.password_file is None:
-        return None
-    lines = meter.password_file.read_bytes().splitlines()
-    if not lines or not lines[0]:
-        raise ConfigError(f"{meter.password_file}: is empty; write the meter's password into it")
-    return lines[0]
+    return credential_of(config, meter).password

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.modbus.scan import LineSettings
 
 UNITS: Final = range(1, 33)
-_MOST_ADDRESS: Final = {"modbus": 247, "modbus-tcp": 247, "dlms": 16383}
+_MOST_ADDRESS: Final = {"modbus": 247, "modbus-tcp": 247, "dlms": 16383, "dlms-tcp": 16383}
 _BAUDS: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 _PARITIES: Final = ("N", "E", "O")
 _ABSENT_S: Final = 0.5
@@ -114,10 +114,17 @@ def scan_line(
     if line.protocol == "modbus":
         yield from _scan_modbus(config, line, addresses, settings, clock)
         return
+    if line.is_tcp and line.framing == "wrapper" and line.is_dlms:
+        raise ConfigError(
+            f"--line {line.name}: a wrapper has no addresses to look at, one meter owns the "
+            "connection; read it instead"
+        )
+    from agent.modbus.gateway import TcpGateway
+
     port = open_line(line)
     try:
         port.open()
-        if isinstance(port, SerialPort):
+        if not isinstance(port, TcpGateway):
             yield from _scan_dlms(config, line, port, _with_progress(addresses), model, clock)
         else:
             yield from _scan_gateway(config, line, port, _with_progress(addresses), clock)
@@ -213,7 +220,7 @@ def _line_password(config: AgentConfig, line: LineConfig) -> bytes | None:
     """The password of the line's first meter that has one; the others mostly share it."""
     for meter in config.meters_of(line.name):
         try:
-            password = password_of(meter)
+            password = password_of(config, meter)
         except OSError as error:
             place = config.places.name("meter", config.meters.index(meter), "password_file")
             raise ConfigError(f"{place}: {error}; correct the path or its rights") from error
@@ -280,7 +287,7 @@ def _addresses(line: LineConfig, chosen: range | None) -> range:
     from agent.dlms.scan import PHYSICAL
 
     if chosen is None:
-        return PHYSICAL if line.protocol == "dlms" else UNITS
+        return PHYSICAL if line.is_dlms else UNITS
     most = _MOST_ADDRESS[line.protocol]
     if chosen[-1] > most:
         raise ConfigError(f"--addresses: a {line.protocol} line has addresses 1-{most}")

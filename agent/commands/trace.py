@@ -22,12 +22,15 @@ from agent.driver import Driver, ReadError
 from agent.drivers import build_driver, open_line, password_of
 from agent.line.port import Port, PortLost
 from agent.line.serial_port import SerialPort
+from agent.line.tcp_port import TcpPort
 from agent.modbus.frame import Frame, Observer
 from agent.run import clock_of
 from wire.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from agent.modbus.gateway import TcpGateway
 
 _ROUND_S: Final = 1.0
 """A round is not begun sooner after the one before, so that the eye can follow."""
@@ -58,8 +61,9 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     clock = clock_of(config)
     show = _Printer(clock.now_utc_s(), as_json=chosen.json, hidden=_passwords(config, meters))
     port = open_line(line)
-    is_dlms = line.protocol == "dlms"
-    traced = TracedPort(port, show, clock) if is_dlms and isinstance(port, SerialPort) else port
+    traced: Port | TcpGateway = port
+    if line.is_dlms and isinstance(port, SerialPort | TcpPort):
+        traced = TracedPort(port, show, clock)
     try:
         drivers = [
             (meter, build_driver(config, line, meter, traced, clock, show)) for meter in meters
@@ -215,7 +219,7 @@ def _passwords(config: AgentConfig, meters: Sequence[MeterConfig]) -> set[bytes]
     found = set()
     for meter in meters:
         try:
-            password = password_of(meter)
+            password = password_of(config, meter)
         except OSError as error:
             place = config.places.name("meter", config.meters.index(meter), "password_file")
             raise ConfigError(f"{place}: {error}; correct the path or its rights") from error
