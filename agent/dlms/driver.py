@@ -12,18 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.client import Client
 from agent.dlms.clock import ClockBounds, MeterClock
 from agent.dlms.constants import PUBLIC_CLIENT
 from agent.dlms.errors import AnswerMalformed, CounterBehind, DlmsError, LinkLost, MeterDiffers
-from agent.dlms.event_log import EventLogReader
 from agent.dlms.link.carrier import Carrier
-from agent.dlms.link.frame import client_address
-from agent.dlms.link.frame import server_address as encode_server_address
-from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.reading import ProfileReader
 from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scalings, Transformers
@@ -32,6 +28,9 @@ from agent.dlms.security.settings import Security
 from agent.driver import ClockReading, MeterEvent, ProfileRow, Sample
 from agent.line.port import Port
 from wire.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.dlms.event_log import EventLogReader
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +98,7 @@ class DlmsDriver:
         self._meter_clock = MeterClock(
             meter_class.profile.clock, meter_class.clock_setting, time, clock, name
         )
-        self._logs = {
-            log_name: EventLogReader(log_name, settings, time, clock, name)
-            for log_name, settings in meter_class.logs.items()
-        }
+        self._logs = _log_readers(meter_class, time, clock, name)
 
     @classmethod
     def on_port(
@@ -116,14 +112,18 @@ class DlmsDriver:
         transformers: Transformers = NO_TRANSFORMERS,
     ) -> DlmsDriver:
         """A meter without ciphering behind HDLC on a port; raises ValueError."""
+        # Meters behind the TCP wrapper need no HDLC.
+        from agent.dlms.link import frame
+        from agent.dlms.link.hdlc_carrier import HdlcCarrier
+
         name = f"DLMS meter {server_address} ({meter_class.name})"
-        server = encode_server_address(server_address, meter_class.address_bytes)
+        server = frame.server_address(server_address, meter_class.address_bytes)
 
         def carrier(client_sap: int) -> Carrier:
             return HdlcCarrier(
                 port,
                 meter_class.link,
-                client_address=client_address(client_sap),
+                client_address=frame.client_address(client_sap),
                 server_address=server,
                 name=name,
             )
@@ -308,3 +308,16 @@ class DlmsDriver:
         if not isinstance(value, int):
             raise MeterDiffers(f"{self._name}: expected {attribute} to be an integer, is {value!r}")
         return value
+
+
+def _log_readers(
+    meter_class: MeterClass, time: MeterTime, clock: Clock, meter: str
+) -> dict[str, EventLogReader]:
+    if not meter_class.logs:
+        return {}
+    from agent.dlms.event_log import EventLogReader
+
+    return {
+        name: EventLogReader(name, settings, time, clock, meter)
+        for name, settings in meter_class.logs.items()
+    }

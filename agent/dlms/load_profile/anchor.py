@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
+from agent.dlms.load_profile.columns import REGISTERS
 from agent.dlms.load_profile.scaling import Scalings, Transformers, scaled
 from agent.dlms.meter_class import EXPONENTS
 from wire.quality import Quality
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REGISTERS: Final = ("import_wh", "export_wh", "import_varh")
 _DOUBTFUL: Final = int(Quality.PARTIAL | Quality.CLOCK_UNTRUSTED)
 """Rows that may lack energy, or that a clock set may have doubled: none is counted across them."""
 _MOST_ENDS: Final = 10_000

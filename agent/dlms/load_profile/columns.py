@@ -19,7 +19,6 @@ from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.axdr import AxdrError, Bits
 from agent.dlms.constants import obis_text
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
-from agent.dlms.load_profile.anchor import REGISTERS
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
 from agent.dlms.load_profile.rows import Row, decode_rows
 from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scaling, Transformers, scaled
@@ -39,6 +38,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+REGISTERS: Final = ("import_wh", "export_wh", "import_varh")
 _VALUES: Final = (*REGISTERS, "voltage_dv", "current_ca")
 _PROFILE: Final = int(Quality.PROFILE)
 _CLOCK_UNTRUSTED: Final = int(Quality.CLOCK_UNTRUSTED)

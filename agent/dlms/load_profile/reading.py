@@ -13,14 +13,13 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.apdu.selection import by_entry, by_range
 from agent.dlms.client import Client
 from agent.dlms.errors import AccessRefused, AnswerMalformed, MeterDiffers, ServiceRefused
-from agent.dlms.load_profile.anchor import Anchored
 from agent.dlms.load_profile.columns import (
     Columns,
     ProfileAnswer,
@@ -33,6 +32,9 @@ from agent.dlms.load_profile.scaling import Scalings, Transformers
 from agent.dlms.meter_class import LoadProfile, Quantity
 from agent.driver import ProfileRow
 from wire.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.dlms.load_profile.anchor import Anchored
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +169,8 @@ class ProfileReader:
     ) -> list[ProfileRow]:
         if self._profile.energies == "counters":
             return self._slices(client, columns, first_utc_s, last_utc_s).rows
+        from agent.dlms.load_profile.anchor import Anchored
+
         if self._anchored is None:
             self._anchored = Anchored(
                 self._profile,
