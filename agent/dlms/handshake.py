@@ -135,7 +135,7 @@ def _prove(
     parameters = axdr.octets(proof(security, theirs))
     request = action_request(invoke, _REPLY_TO_HLS, parameters)
     answer = action_response(channel.request(request, "HLS proof"), invoke)
-    if answer.refused or answer.data is None:
+    if answer.data is None:
         raise AssociationRefused(
             f"the meter did not take our proof: {action_result_name(answer.refused)}; check the "
             "authentication key and the client's system title"

@@ -1,12 +1,12 @@
 """AES-GCM as the security suites of DLMS use it: tags of 12 bytes, and none where SC says so.
 
-`cryptography` is imported when the first key is used, so that an agent without
-ciphered meters never loads it. Source: DLMS UA Green Book ed. 8, 9.2.3.3.
+`cryptography`, and with it OpenSSL, is imported when the first key is used, so
+that an agent without ciphered meters never loads it. Source: DLMS UA Green Book
+ed. 8, 9.2.3.3.
 """
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 TAG_BYTES: Final = 12
@@ -51,7 +51,9 @@ def tag(key: bytes, nonce: bytes, known: bytes) -> bytes:
 
 def tags_equal(one: bytes, other: bytes) -> bool:
     """Compares in a time that does not tell where two tags differ."""
-    return hmac.compare_digest(one, other)
+    from hmac import compare_digest
+
+    return compare_digest(one, other)
 
 
 def _encrypted(key: bytes, nonce: bytes, known: bytes, plain: bytes) -> bytes:

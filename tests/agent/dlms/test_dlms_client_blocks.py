@@ -338,6 +338,18 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused():
         client.act(METHOD, axdr.octets(bytes(100)))
 
 
+def test_a_meter_that_asks_for_a_piece_again_and_again_is_left():
+    carrier = a_carrier(
+        lambda apdu: GeneralBlock(0, 0, b"", last=False).encode(), conformance=ALL, max_pdu=60
+    )
+    with (
+        a_client(carrier, general_blocks=True) as client,
+        pytest.raises(NoAnswer, match="asked 3 times for pieces again"),
+    ):
+        client.act(METHOD, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 5
+
+
 @given(st.binary(max_size=200), st.integers(60, 200), st.integers(20, 100))
 def test_ciphered_apdus_travel_in_general_blocks_whole(value, max_pdu, size):
     meter = SecuredMeter(

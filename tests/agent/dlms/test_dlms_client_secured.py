@@ -152,6 +152,18 @@ def test_a_meter_that_does_not_prove_itself_is_left_and_says_nothing(habit, erro
     assert asked == []
 
 
+@pytest.mark.parametrize("mechanism", ["none", "lls"])
+@pytest.mark.parametrize("mode", ["none", "global"])
+def test_a_meter_that_wants_hls_is_not_asked_for_anything_without_it(mechanism, mode):
+    carrier = Spoken(SecuredMeter(serve, context=1 if mode == "none" else 3))
+    with (
+        pytest.raises(AssociationRefused, match="wants high-level security"),
+        a_client(carrier, mechanism=mechanism, ciphering=mode, password=b"12345678"),
+    ):
+        pass
+    assert len(carrier.asked) == carrier.closed == 1
+
+
 @pytest.mark.parametrize("title", [b"", b"ME", b"METERTWO", CLIENT_TITLE])
 def test_a_meter_with_a_title_that_is_not_its_own_is_left_even_without_ciphering(title):
     carrier = Spoken(SecuredMeter(serve, context=1, told_title=title))
