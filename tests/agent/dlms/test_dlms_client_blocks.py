@@ -288,6 +288,24 @@ def test_one_lost_piece_is_asked_for_and_comes(lost, size):
     assert meter.windows == {8}
 
 
+@pytest.mark.parametrize("lost", range(5))
+def test_a_piece_of_ours_that_is_lost_is_sent_again(lost):
+    asked: list[bytes] = []
+
+    def serve(apdu: bytes) -> bytes:
+        asked.append(apdu)
+        return bytes([0xC7, 1, apdu[2], 0, 0])
+
+    meter = InPieces(serve, 200, [False] * lost + [True])
+    carrier = a_carrier(meter, conformance=ALL, max_pdu=60)
+    value = axdr.octets(bytes(range(200)))
+    with a_client(carrier, general_blocks=True) as client:
+        assert client.act(METHOD, value) is None
+    assert [apdu[13:] for apdu in asked] == [value]
+    numbers = [general_block(apdu).number for apdu in carrier.asked[1:]]
+    assert numbers == sorted([*range(1, 6), lost + 1])
+
+
 def test_without_general_blocks_none_are_proposed():
     for wanted in (False, True):
         carrier = a_carrier(lambda apdu: bytes([0xC4, 1, apdu[2], 0, 0x11, 5]), conformance=ALL)
