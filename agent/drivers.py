@@ -80,12 +80,15 @@ def _key(error: Exception) -> str | None:
     """The key of [[meter]] that is to blame."""
     from agent.credentials import CredentialsError
     from agent.dlms.meter_class import MeterClassError
+    from agent.drivers_dlms import OpeningRefused
     from agent.modbus.profile import ProfileError
 
     if isinstance(error, RatioRefused):
         return error.key
     if isinstance(error, CredentialsError):
         return "credentials"
+    if isinstance(error, OpeningRefused):
+        return "line"
     if isinstance(error, ProfileError | MeterClassError):
         return "model"
     return "password_file" if isinstance(error, OSError | ConfigError) else None

@@ -38,6 +38,10 @@ _shared_counters = lru_cache(maxsize=4)(CounterStore)
 """So that meters with a key in common also have its counter in common."""
 
 
+class OpeningRefused(ConfigError):
+    """The line asks for an opening that is not built in."""
+
+
 def build_dlms(
     config: AgentConfig,
     line: LineConfig,
@@ -149,6 +153,11 @@ def _carrier(
 ) -> MakeCarrier:
     """What makes a link to the meter for one of its clients; raises ValueError for an address."""
     assert meter.server_address is not None
+    if line.opening == "mode-e":
+        raise OpeningRefused(
+            f'line {line.name} has opening = "mode-e", which this version cannot do; use a meter '
+            'port that speaks HDLC at once, and set opening = "none"'
+        )
     if line.protocol == "dlms-tcp" and line.framing == "wrapper":
         return _wrapper(int(meter.server_address), meter_class, port, name, observe)
     return _hdlc(meter.server_address, meter_class, port, name, observe)

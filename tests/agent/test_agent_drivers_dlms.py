@@ -137,6 +137,11 @@ def test_a_line_over_tcp_has_a_tcp_port_with_the_pace_of_the_line_behind(tmp_pat
         (SERIAL, meter("idis_residential", "nord"), r"credentials: .*\[nord\] .*gmac, lls, long"),
         (SERIAL, meter("idis_residental", "lls"), r"model: .*idis_residential"),
         (
+            SERIAL + 'opening = "mode-e"\n',
+            meter("idis_residential", "lls"),
+            r"\[meter\] line: .*line l has opening = \"mode-e\", which this version cannot do",
+        ),
+        (
             SERIAL,
             meter("idis_residential", None, more='password_file = "nowhere"\n'),
             r"password_file: .*nowhere",
