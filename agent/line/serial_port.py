@@ -53,7 +53,7 @@ class SerialPort:
     ) -> None:
         self._path = path
         self._baud = baud
-        self._parity = parity
+        self._parity: Parity = parity
         self._stopbits = stopbits
         self._rs485 = rs485
         self._char_s = (1 + 8 + (parity != "N") + stopbits) / baud
@@ -131,6 +131,22 @@ class SerialPort:
                 f"(TIOCSRS485), got: {error}; set rs485 to adapter if the transceiver switches by "
                 "itself, as USB adapters do"
             ) from error
+
+    def switch(self, baud: int, parity: Parity = "N") -> None:
+        """Once everything is sent: `baud` and `parity` from now on; raises PortLost.
+
+        Always 8 data bits. What waits unread is dropped, as it came at the rate of before.
+        """
+        port = self._opened()
+        try:
+            port.flush()
+            port.baudrate = baud
+            port.parity = "N" if _is_pty(self._path) else parity
+            port.reset_input_buffer()
+        except (serial.SerialException, termios.error, OSError, ValueError) as error:
+            raise self._lost(f"a port that takes {baud} Bd 8{parity}", str(error)) from error
+        self._baud, self._parity = baud, parity
+        self._char_s = (1 + 8 + (parity != "N") + self._stopbits) / baud
 
     def close(self) -> None:
         """Let go of the port; the next use opens it again. May be called twice."""
