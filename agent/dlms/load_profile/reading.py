@@ -9,7 +9,6 @@ rows that the meter has by entry; what worked is remembered for this meter.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -119,6 +118,9 @@ class ProfileReader:
 
     def learn(self, client: Client) -> Columns:
         """The columns as attributes 3 and 4 say now; the same object where nothing changed."""
+        # Brings OpenSSL with it, which an agent without such meters need not load.
+        import hashlib
+
         profile = self._profile
         period, encoded = client.get_with_data(profile.capture_period, profile.capture_objects, b"")
         period_s = self._period_s(period)

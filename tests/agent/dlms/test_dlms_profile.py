@@ -347,3 +347,41 @@ def test_bounds_on_the_hour_prove_nothing_of_other_bounds():
     assert len(driver.profile(hour, hour)) == 1
     for end in range(hour - 8 * PERIOD_S, hour, PERIOD_S):
         assert [row.end_utc_s for row in driver.profile(end, end)] == [end]
+
+
+@pytest.mark.parametrize("access", ["range", "entry"])
+def test_of_rows_with_one_stamp_the_first_counts_and_is_marked(access):
+    meter = a_meter(20)
+    again = dataclasses.replace(meter.rows[-3], values=[9, 9, 9, 9, 9])
+    meter.rows.insert(18, again)
+    rows = a_driver(meter, access=access, slice_rows=4).profile(EDGE - 6 * PERIOD_S, EDGE)
+    marked = {row.end_utc_s for row in rows if row.flags & Quality.CLOCK_UNTRUSTED}
+    assert marked == {again.stamp_utc_s}
+    assert read(rows)[again.stamp_utc_s] == tuple(meter.rows[17].values)
+
+
+def test_a_row_off_the_period_is_passed_over():
+    meter = a_meter(20)
+    meter.rows.insert(18, a_row(meter.rows[17].stamp_utc_s + 100))
+    rows = a_driver(meter).profile(EDGE - 6 * PERIOD_S, EDGE)
+    assert [row.end_utc_s for row in rows] == [EDGE - ago * PERIOD_S for ago in range(6, -1, -1)]
+
+
+def test_rows_may_come_as_a_compact_array():
+    meter = a_meter(30)
+
+    class Compact(PlainMeter):
+        def encoded(self, rows):
+            contents = b"".join(
+                b"\x0c"
+                + self.octets(row.stamp_utc_s)
+                + bytes([row.status])
+                + b"".join(value.to_bytes(8, "big") for value in row.values)
+                for row in rows
+            )
+            layout = bytes([2, 7, 9, 17, 20, 20, 20, 20, 20])
+            return bytes([19]) + layout + axdr.length(len(contents)) + contents
+
+    first = EDGE - 20 * PERIOD_S
+    compact = Compact(meter.clock, meter.rows)
+    assert read(a_driver(compact).profile(first, EDGE)) == written(meter.rows, first, EDGE)
