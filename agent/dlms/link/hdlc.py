@@ -12,6 +12,7 @@ Source: IEC 62056-46 (HDLC for DLMS, normal response mode), ISO/IEC 13239.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -63,6 +64,8 @@ LLC_IN: Final = b"\xe6\xe7\x00"
 _FINAL: Final = 0x10
 """Poll bit of what we send, final bit of what the meter sends: the turn goes to the other end."""
 _RR: Final = 0x01
+_ECHOES: Final = 16
+"""Frames of ours that may yet come back: two windows and a poll."""
 
 
 class Link:
@@ -101,7 +104,7 @@ class Link:
         self._answer: list[bytes] = []
         self._answer_bytes = 0
         self._last_sent = b""
-        self._may_echo: list[bytes] = []
+        self._may_echo: deque[bytes] = deque(maxlen=_ECHOES)
         self._echoes = False
         self._polled = False
         self._may_repeat = False
@@ -237,7 +240,7 @@ class Link:
 
     def _sending(self, *frames: bytes) -> bytes:
         self.answering = False
-        self._may_echo = [sent[1:-1] for sent in frames]
+        self._may_echo.extend(sent[1:-1] for sent in frames)
         self._last_sent = b"".join(frames)
         return self._last_sent
 

@@ -186,13 +186,13 @@ class HdlcCarrier:
         response_s = self._settings.response_s if response_s is None else response_s
         outcome: Outcome | None = Send(data)
         while isinstance(outcome, Send):
-            if self._now_s() >= deadline_s:
+            outcome = self._turn(outcome.data, tries, response_s, deadline_s)
+            self._free_at_s = self._now_s() + self._settings.gap_s
+            if self._now_s() >= deadline_s and (outcome is None or isinstance(outcome, Send)):
                 raise self._silent(
                     f"{what} took longer than {self._settings.exchange_s:.0f} s; ask for less at "
                     "a time (slice_rows of the meter class) or raise its exchange_s"
                 )
-            outcome = self._turn(outcome.data, tries, response_s, deadline_s)
-            self._free_at_s = self._now_s() + self._settings.gap_s
         if outcome is None:
             raise self._no_answer(what, tries, response_s)
         if isinstance(outcome, Failed):
@@ -214,25 +214,28 @@ class HdlcCarrier:
     ) -> Outcome | None:
         """One transmission and what it leads to, sent again until an answer or the last try.
 
-        A meter that asks for time is asked again without counting a try.
+        A meter that asks for time is asked again without counting a try, and
+        so is one that asks for the same frames again: they end with the deadline.
         """
-        began_s = self._now_s()
-        deadline_s = min(deadline_s, began_s + tries * (response_s + self._wire_s(data)))
+        deadline_s = min(deadline_s, self._now_s() + tries * (response_s + self._wire_s(data)))
         progress = self._link.progress
         tried = 0
         while tried < tries:
             self._write(data)
             outcome = self._await(len(data) * self._port.char_s + response_s, deadline_s)
-            waits = isinstance(outcome, Wait)
-            if outcome is not None and not waits:
-                return outcome
             if self._link.progress != progress:
-                return Send(self._link.again())
+                needs_more = outcome is None or isinstance(outcome, Wait)
+                return Send(self._link.again()) if needs_more else outcome
+            if isinstance(outcome, Send):
+                data = outcome.data
+            elif outcome is None or isinstance(outcome, Wait):
+                tried += outcome is None
+                self._port.discard()
+                data = self._link.again()
+            else:
+                return outcome
             if self._now_s() >= deadline_s:
                 return None
-            tried += not waits
-            self._heard_aside(self._port.discard())
-            data = self._link.again()
         return None
 
     def _await(self, first_byte_s: float, deadline_s: float) -> Outcome | None:
@@ -277,10 +280,6 @@ class HdlcCarrier:
             elif not isinstance(found, _ENDS):
                 found = outcome
         return found
-
-    def _heard_aside(self, data: bytes) -> None:
-        if data:
-            log.debug("%s: %d bytes came too late", self._name, len(data))
 
     def _note(self, unasked: Unasked) -> None:
         """Joins the segments of a notification; one that never ends is dropped."""
