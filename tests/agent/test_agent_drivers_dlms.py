@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from agent.driver import Driver
 from agent.drivers import build_driver, open_line, password_of
 from agent.drivers_dlms import client_title
 from agent.line.tcp_port import TcpPort
+from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.steady import Steady
 from wire.clock import SystemClock
 
 GUEK = "5ec2e75ec2e75ec2e75ec2e75ec2e75e"
@@ -311,3 +315,57 @@ def test_a_bundle_holds_no_secret_even_if_the_agent_had_said_one(
     assert " and " in whole, "what the agent said is in the bundle"
     for secret in (*shown, "hvs-4711-token"):
         assert secret not in whole
+
+
+# --- over TCP, whole
+
+
+class Gateway:
+    """A transparent gateway on this machine, with one bus of simulated meters behind it."""
+
+    def __init__(self, bus: DlmsBus) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.number = self.listener.getsockname()[1]
+        self._bus = bus
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                while data := connection.recv(4096):
+                    for answer in self._bus.receive(data):
+                        connection.sendall(answer.data)
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self._thread.join()
+
+
+def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_path: Path) -> None:
+    (tmp_path / "meters.toml").write_text('[lls]\npassword = "loadscape"\n')
+    (tmp_path / "meters.toml").chmod(0o600)
+    gateway = Gateway(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()))
+    line = f'port = "127.0.0.1:{gateway.number}"\nprotocol = "dlms-tcp"\nframing = "hdlc"\n'
+    there = config(tmp_path, line, meter("idis_residential", "lls"))
+    frames: list[tuple[str, bytes]] = []
+    port = open_line(there.lines[0])
+    try:
+        driver = build_driver(
+            there,
+            there.lines[0],
+            there.meters[0],
+            port,
+            SystemClock(),
+            observe_link=lambda direction, frame: frames.append((direction, frame)),
+        )
+        assert driver.sample().serial == "D0000017"
+    finally:
+        port.close()
+        gateway.close()
+    assert {direction for direction, _ in frames} == {"sent", "heard"}
