@@ -1,7 +1,7 @@
 """The DLMS part of the bench: parsing, import, a full line read with a new link for each meter.
 
-No peer is measured beside it: no DLMS library is both under a licence that this project may run
-and able to read a load profile on the Python versions that it supports.
+No peer is measured beside it: the DLMS libraries under a permissive licence either need a newer
+Python than this project does or cannot associate with a password.
 """
 
 from __future__ import annotations

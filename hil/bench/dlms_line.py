@@ -6,13 +6,16 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 from agent.line.serial_port import SerialPort
+from hil.bench.dlms_gmac import GmacMeters
+from hil.bench.dlms_parse import one_row
 from hil.line.pty import LineLoop, PtyLine
+from hil.line.responder import Responder
 from hil.meters.climbing import Climbing
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.site.installation import NotReady
@@ -24,7 +27,11 @@ BAUD: Final = 9600
 CHAR_BITS: Final = 10
 REACTION_S: Final = 0.05
 """From the request's last byte to the answer's first: typical for meters is 20 to 100 ms."""
+PASSWORD: Final = b"loadscap"
+"""Eight characters, as in the table that the figures are held against."""
 _PATIENCE_S: Final = 20.0
+
+Kind = Literal["lls", "gmac"]
 
 
 def addresses() -> list[str]:
@@ -33,10 +40,10 @@ def addresses() -> list[str]:
 
 
 @contextmanager
-def dlms_line(link: Path, habits: Mapping[str, Any]) -> Iterator[None]:
-    """The line, from when it is there until the block ends; `habits` are those of every meter."""
+def dlms_line(link: Path, kind: Kind) -> Iterator[None]:
+    """The line, from when it is there until the block ends, with meters of one kind."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(str(link), dict(habits)), daemon=True
+        target=_serve, args=(str(link), kind), daemon=True
     )
     process.start()
     try:
@@ -51,14 +58,26 @@ def dlms_line(link: Path, habits: Mapping[str, Any]) -> Iterator[None]:
         process.join()
 
 
-def _serve(link: str, habits: dict[str, Any]) -> None:
+def _serve(link: str, kind: Kind) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    line = PtyLine(Path(link), _BUSES[kind](), baud=BAUD, char_bits=CHAR_BITS)
+    LineLoop([line]).run(stop)
+
+
+def _with_password() -> Responder:
     meters = {
-        address: DlmsMeter(Climbing(f"LS{int(address):07}"), **habits) for address in addresses()
+        address: DlmsMeter(Climbing(f"LS{int(address):07}"), password=PASSWORD)
+        for address in addresses()
     }
-    bus = DlmsBus(meters, SystemClock(), REACTION_S)
-    LineLoop([PtyLine(Path(link), bus, baud=BAUD, char_bits=CHAR_BITS)]).run(stop)
+    return DlmsBus(meters, SystemClock(), REACTION_S)
+
+
+def _with_gmac() -> Responder:
+    return GmacMeters(map(int, addresses()), one_row(), REACTION_S)
+
+
+_BUSES: Final[dict[Kind, Callable[[], Responder]]] = {"lls": _with_password, "gmac": _with_gmac}
 
 
 class CountingPort(SerialPort):

@@ -74,13 +74,18 @@ def frames_of(apdu: bytes) -> list[bytes]:
 
 def day_apdu() -> bytes:
     """A GET response with clock, status and six energies of four bytes, 96 times."""
-    clock = MeterTime(60)
-    rows = []
-    for row in range(ROWS):
-        values = [axdr.number(Tag.U32, 1_000_000 * n + 7 * row * n) for n in range(_ENERGIES)]
-        end = axdr.octets(clock.octets(FIRST_END_UTC_S + PERIOD_S * row))
-        rows.append(axdr.structure(end, axdr.number(Tag.U8, 0), *values))
-    return bytes.fromhex("c4014100") + axdr.array(rows)
+    return bytes.fromhex("c4014100") + axdr.array(map(_row, range(ROWS)))
+
+
+def one_row() -> bytes:
+    """The buffer of a profile with one such row."""
+    return axdr.array([_row(0)])
+
+
+def _row(number: int) -> bytes:
+    values = [axdr.number(Tag.U32, 1_000_000 * n + 7 * number * n) for n in range(_ENERGIES)]
+    end = axdr.octets(MeterTime(60).octets(FIRST_END_UTC_S + PERIOD_S * number))
+    return axdr.structure(end, axdr.number(Tag.U8, 0), *values)
 
 
 def day_columns() -> Columns:

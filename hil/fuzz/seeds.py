@@ -26,6 +26,7 @@ from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.link.settings import LinkSettings
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.security.settings import Security
+from hil.line.responder import Responder
 from hil.meters.climbing import Climbing
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.hdlc_server import Ear
@@ -75,12 +76,12 @@ class StoppedClock:
 
 
 class Wire:
-    """A `Port` whose far end is a bus of simulated meters; nothing takes time on it."""
+    """A `Port` whose far end is a line of simulated meters; nothing takes time on it."""
 
     char_s = 1e-5
     opened_at_s = -math.inf
 
-    def __init__(self, bus: DlmsBus) -> None:
+    def __init__(self, bus: Responder) -> None:
         self._bus = bus
         self._waiting = b""
         self.heard: list[bytes] = []
