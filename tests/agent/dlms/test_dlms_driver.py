@@ -312,3 +312,18 @@ def test_a_garbled_profile_is_never_half_a_profile(bench):
     columns = bench.driver._profile._columns
     with pytest.raises(AnswerMalformed):
         columns.rows(b"\x01\x02\x02\x07", 0, NOW_UTC_S)
+
+
+@pytest.mark.parametrize("max_pdu", [0xFFFF, 128])
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_day_of_profile_comes_by_entry_too(make_bench, lists, max_pdu):
+    bench = make_bench(lists=lists, max_pdu=max_pdu)
+    driver = bench.another_driver(access="entry")
+    first, last = LAST_END_UTC_S - 9 * DAY_S, LAST_END_UTC_S - 8 * DAY_S
+    assert driver.profile(first, last) == recorded_rows(bench, first, last)
+
+
+def test_the_clock_of_a_meter_on_the_bench_is_ours(bench):
+    reading = bench.driver.read_clock()
+    assert (reading.at_utc_ms, reading.ahead_ms) == (NOW_UTC_S * 1000, 0)
+    assert bench.driver.event_logs == tuple(bench.meter_class.logs)
