@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -22,6 +22,7 @@ from agent.dlms.meter_class import MeterClass, find_meter_class
 from agent.dlms.security.counters import FILE_NAME, CounterStore, counter_name
 from agent.dlms.security.settings import Keys, Security
 from agent.line.port import Port
+from agent.line.serial_port import SerialPort
 from wire.clock import Clock
 
 Observe = Callable[[str, bytes], None]
@@ -39,7 +40,7 @@ _shared_counters = lru_cache(maxsize=4)(CounterStore)
 
 
 class OpeningRefused(ConfigError):
-    """The line asks for an opening that is not built in."""
+    """The line asks for an opening that its port cannot do."""
 
 
 def build_dlms(
@@ -153,14 +154,27 @@ def _carrier(
 ) -> MakeCarrier:
     """What makes a link to the meter for one of its clients; raises ValueError for an address."""
     assert meter.server_address is not None
-    if line.opening == "mode-e":
-        raise OpeningRefused(
-            f'line {line.name} has opening = "mode-e", which this version cannot do; use a meter '
-            'port that speaks HDLC at once, and set opening = "none"'
-        )
     if line.protocol == "dlms-tcp" and line.framing == "wrapper":
         return _wrapper(int(meter.server_address), meter_class, port, name, observe)
-    return _hdlc(meter.server_address, meter_class, port, name, observe)
+    hdlc = _hdlc(meter.server_address, meter_class, port, name, observe)
+    return _after_mode_e(line, port, name, observe, hdlc) if line.opening == "mode-e" else hdlc
+
+
+def _after_mode_e(
+    line: LineConfig, port: Port, name: str, observe: Observe | None, hdlc: MakeCarrier
+) -> MakeCarrier:
+    """Each link begins with the opening, and goes on at the line's baud rate at most."""
+    from agent.dlms.link.mode_e import ModeECarrier, open_hdlc
+
+    if not isinstance(port, SerialPort):
+        raise OpeningRefused(
+            f'line {line.name} has opening = "mode-e": expected a serial port, whose rate can be '
+            f"switched, came {type(port).__name__}; read the meter instead of tracing it"
+        )
+    opening = partial(
+        open_hdlc, port, name=name, most_baud=line.baud, parity=line.parity, observe=observe
+    )
+    return lambda client_sap: ModeECarrier(hdlc(client_sap), opening)
 
 
 def _hdlc(

@@ -21,6 +21,8 @@ from agent.driver import Driver
 from agent.drivers import build_driver, open_line, password_of
 from agent.drivers_dlms import client_title
 from agent.line.tcp_port import TcpPort
+from hil.line.pty import PtyLine, served
+from hil.line.responder import Answer
 from hil.meters.dlms import DlmsBus, DlmsMeter
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
@@ -93,7 +95,13 @@ def drivers(there: AgentConfig) -> list[Driver]:
 
 
 @pytest.mark.parametrize(
-    ("line", "address"), [(SERIAL, "1/17"), (WRAPPER, "1"), (OVER_HDLC, "1/17")]
+    ("line", "address"),
+    [
+        (SERIAL, "1/17"),
+        (SERIAL + 'opening = "mode-e"\n', "1/17"),
+        (WRAPPER, "1"),
+        (OVER_HDLC, "1/17"),
+    ],
 )
 @pytest.mark.parametrize(
     ("model", "credentials"),
@@ -140,11 +148,6 @@ def test_a_line_over_tcp_has_a_tcp_port_with_the_pace_of_the_line_behind(tmp_pat
         ),
         (SERIAL, meter("idis_residential", "nord"), r"credentials: .*\[nord\] .*gmac, lls, long"),
         (SERIAL, meter("idis_residental", "lls"), r"model: .*idis_residential"),
-        (
-            SERIAL + 'opening = "mode-e"\n',
-            meter("idis_residential", "lls"),
-            r"\[meter\] line: .*line l has opening = \"mode-e\", which this version cannot do",
-        ),
         (
             SERIAL,
             meter("idis_residential", None, more='password_file = "nowhere"\n'),
@@ -369,3 +372,35 @@ def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_pa
         port.close()
         gateway.close()
     assert {direction for direction, _ in frames} == {"sent", "heard"}
+
+
+class Woken:
+    """A bus behind an optical head: it identifies itself, confirms, and speaks HDLC after that."""
+
+    def __init__(self, bus: DlmsBus) -> None:
+        self._bus = bus
+        self.heard: list[bytes] = []
+
+    def receive(self, data: bytes) -> list[Answer]:
+        line = bytes(byte & 0x7F for byte in data)
+        if line in (b"/?!\r\n", b"\x06252\r\n"):
+            self.heard.append(line)
+            return [Answer(b"/LSC5\\2METER\r\n" if line[:1] == b"/" else line, 0.3)]
+        return self._bus.receive(data)
+
+
+def test_a_meter_that_must_be_woken_is_read_after_a_mode_e_opening(tmp_path: Path) -> None:
+    (tmp_path / "meters.toml").write_text('[lls]\npassword = "loadscape"\n')
+    (tmp_path / "meters.toml").chmod(0o600)
+    bus = Woken(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()))
+    line = f'port = "{tmp_path}/head"\nprotocol = "dlms"\nopening = "mode-e"\n'
+    there = config(tmp_path, line, meter("idis_residential", "lls"))
+    port = open_line(there.lines[0])
+    with served(PtyLine(tmp_path / "head", bus, baud=9600, paced=False)):
+        try:
+            (only,) = there.meters
+            driver = build_driver(there, there.lines[0], only, port, SystemClock())
+            assert driver.sample().serial == "D0000017"
+        finally:
+            port.close()
+    assert bus.heard == [b"/?!\r\n", b"\x06252\r\n"]
