@@ -9,6 +9,7 @@ from agent.dlms.errors import AnswerMalformed, AnswerTooLarge
 from agent.dlms.link.frame import FrameCutter, LinkParameters, agree_parameters
 from agent.dlms.link.hdlc import Link
 from agent.dlms.link.hdlc_states import Message, Send, State, Unasked
+from agent.dlms.link.mode_e import Agreed, Opening
 from agent.dlms.link.wrapper import Packet, PacketCutter
 from hil.fuzz.decoders import Decoder
 from hil.fuzz.seeds import bench_session, captured_with
@@ -138,6 +139,22 @@ def _packet_seeds() -> Sequence[bytes]:
     return [*packets, b"".join(packets)]
 
 
+def _open_mode_e(data: bytes) -> None:
+    """What a meter says on the way to HDLC, byte by byte as at 300 Bd."""
+    opening = Opening()
+    for byte in data:
+        if isinstance(opening.receive(bytes([byte])), Agreed):
+            return
+
+
+def _opening_seeds() -> Sequence[bytes]:
+    identifications = [b"/LGZ5\\2LS0001\r\n", b"/lgz6LS0001\r\n", b"/ISk0\\2MT382\r\n"]
+    said = [line + b"\x062%c2\r\n" % line[4] for line in identifications]
+    echoed = [b"/?!\r\n" + line for line in said]
+    parity = [bytes(byte | 0x80 for byte in line) for line in said]
+    return [*said, *echoed, *parity]
+
+
 def _parameters() -> Sequence[bytes]:
     infos = [heard.payload for data in _frames() for heard in Ear().hear(data)]
     return sorted({info for info in infos if info[:2] == b"\x81\x80"})
@@ -154,6 +171,7 @@ def _many_frames(size: int) -> Sequence[bytes]:
 
 
 DECODERS: Final = (
+    Decoder("mode-e", _open_mode_e, (AnswerMalformed,), _opening_seeds),
     Decoder("wrapper-packets", _packets, (AnswerMalformed, AnswerTooLarge), _packet_seeds),
     Decoder("hdlc-frames", cut, (), _frames, _false_starts, 20, 16),
     Decoder(

@@ -10,6 +10,7 @@ _TELLING: Final = bytes.fromhex("00 01 02 04 09 10 13 1f 20 30 40 7e 7f 80 81 82
 """Bytes that mean something: limits of signed and unsigned, forms of a length, tags, a flag."""
 _LONGEST: Final = 4096
 _MOST_CHANGES: Final = 4
+_GROWN_BYTES: Final = 12
 
 
 def mutations(seeds: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
@@ -23,10 +24,13 @@ def mutations(seeds: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
 
 
 def grown(seed: bytes, size: int) -> Iterator[bytes]:
-    """Long inputs, `size` bytes or a little more: a seed over and over, each of its bytes alone."""
+    """Long inputs, `size` bytes or a little more: a seed over and over, single bytes of it alone.
+
+    The bytes are those that stand first in it: heads, tags, lengths.
+    """
     if seed:
         yield seed * (size // len(seed) + 1)
-    for byte in sorted(set(seed)):
+    for byte in dict.fromkeys(seed[:_GROWN_BYTES]):
         yield bytes([byte]) * size
 
 
