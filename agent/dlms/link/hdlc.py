@@ -274,6 +274,7 @@ class Link:
         del self._unacknowledged[:count]
         self._outstanding -= count
         self._first_unacknowledged = self._first_unacknowledged + count & 7
+        self._may_repeat |= count > 0
         self.progress += count
         self.answering = True
 
@@ -304,7 +305,7 @@ class Link:
         return Send(self._send_window()) if heard.control & _FINAL else None
 
     def _repeat(self, heard: Frame) -> Outcome | None:
-        """Sends what the meter misses, once for each time that we sent of our own accord.
+        """Sends what the meter misses, once for each time-out and each frame that it took.
 
         So a meter that asks for ever cannot keep us sending for ever. After a
         single frame RR counts only when it answers a poll: it may be a copy of
@@ -312,9 +313,8 @@ class Link:
         """
         self._acknowledge(heard)
         is_copy = heard.control & 0x0F == _RR and self._outstanding == 1 and not self._polled
-        if not heard.control & _FINAL or not self._unacknowledged or is_copy:
-            return None
-        if not self._may_repeat:
+        misses = self._may_repeat and bool(self._unacknowledged) and not is_copy
+        if not misses or not heard.control & _FINAL:
             return None
         data = self._send_window()
         self._may_repeat = False

@@ -332,3 +332,35 @@ def test_no_sequence_of_frames_leads_out_of_the_table(steps):
     link.receive(from_meter(UA))
     assert link.state is State.CLOSED
     assert DISC == 0x53
+
+
+def test_an_answer_to_something_else_than_the_request_is_passed_over():
+    link = a_link(State.READY)
+    link.ask(b"question")
+    assert link.receive(information(0, 0, b"\xe6\xe7\x00late")) == []
+    assert link.receive(information(0, 1, b"\xe6\xe7\x00answer")) == [Message(b"answer")]
+
+
+@pytest.mark.parametrize("received", [4, 5, 7])
+def test_an_acknowledgement_of_what_was_not_sent_is_passed_over(received):
+    link = a_link(State.ASKING)
+    assert link.receive(supervisory(received)) == []
+    assert [type(outcome) for outcome in link.receive(supervisory(3))] == [Send]
+
+
+def test_a_window_is_sent_again_once_and_then_only_after_a_time_out():
+    link = a_link(State.ASKING)
+    assert [type(outcome) for outcome in link.receive(supervisory(0))] == [Send]
+    assert link.receive(supervisory(0)) == []
+    assert link.receive(rejected(0)) == []
+    link.again()
+    assert [type(outcome) for outcome in link.receive(supervisory(0))] == [Send]
+
+
+def test_what_is_sent_again_keeps_its_numbers_and_acknowledges_no_more():
+    link = a_link(State.READY)
+    request = link.ask(bytes(100))
+    (again,) = link.receive(rejected(0))
+    assert again == Send(request)
+    (rest,) = link.receive(rejected(2))
+    assert [heard.control >> 1 & 7 for heard in FrameCutter().feed(rest.data)] == [2, 3]

@@ -259,3 +259,26 @@ def test_a_window_longer_than_a_ports_buffer_goes_out_in_pieces():
     began_s = line.now_s
     assert carrier.request(request, "test") == answer_to(request, 40)
     assert line.now_s - began_s < (10_000 + 5 * 15 + 100) * CHAR_S + 1.0
+
+
+def test_a_meter_that_only_asks_again_is_given_up_by_its_tries():
+    class Forgetful(Station):
+        def _take(self, heard: Heard) -> None:
+            """Never takes a request, and says RR to every poll."""
+
+    line = Line(Forgetful(), b"\x02\x23")
+    carrier = a_carrier(line)
+    carrier.open()
+    began_s = line.now_s
+    with pytest.raises(NoAnswer):
+        carrier.request(b"q", "test")
+    assert line.now_s - began_s < 3 * (1.0 + (20 + 7 * (128 + 15)) * CHAR_S)
+
+
+@pytest.mark.parametrize("server", [CLIENT, b"\x02\x23"])
+def test_an_echo_does_not_shorten_the_time_a_meter_has(server):
+    line = Line(Station(), server, echoes=True, reaction_s=0.8)
+    carrier = a_carrier(line, server)
+    carrier.open()
+    assert carrier.request(b"q", "test") == answer_to(b"q", 40)
+    assert line.controls == [0x93, 0x10]
