@@ -273,7 +273,7 @@ def test_a_scan_without_the_password_still_tells_who_is_there(
     [
         (("scan", "dlms-9"), "lines are: modbus-1, dlms-1"),
         (("scan", "modbus-1", "--addresses", "1-300"), "a modbus line has addresses 1-247"),
-        (("scan", "dlms-1", "--model", "idis"), "expected one of idis_residential"),
+        (("scan", "dlms-1", "--model", "idis"), "idis_residential, "),
         (("read", "d71"), "did you mean d17"),
     ],
 )
