@@ -108,13 +108,24 @@ def test_an_action_that_does_not_fit_is_not_sent():
     assert len(carrier.asked) == 1
 
 
-@pytest.mark.parametrize("answer", ["c502c100000002", "c503c10000000002", "c501c100", "c502c1"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "c502c100000002",
+        "c503c10000000002",
+        "c503c10000000001",
+        "c501c100",
+        "c502c1",
+    ],
+)
 def test_an_acknowledgement_of_another_block_is_refused(answer):
     def say(apdu: bytes) -> bytes:
         return bytes([0xC5, bytes.fromhex(answer)[1], apdu[2]]) + bytes.fromhex(answer)[3:]
 
-    with a_client(a_carrier(say, max_pdu=60)) as client, pytest.raises(AnswerMalformed):
+    carrier = a_carrier(say, max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(AnswerMalformed):
         client.set(VALUE, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,15 @@ def test_a_deciphering_error_in_the_aare_says_that_the_counter_may_be_behind():
         pass
 
 
+def test_a_wrong_password_is_no_matter_of_counters():
+    meter = SecuredMeter(serve, context=1, result=1, diagnostic=13)
+    with (
+        pytest.raises(AssociationRefused, match=r"authentication-failure.*password"),
+        a_client(Spoken(meter), mechanism="lls", ciphering="none", password=b"wrong"),
+    ):
+        pass
+
+
 def test_a_counter_is_read_by_the_public_client_and_raises_ours():
     meter = SecuredMeter(serve, diagnostic=0, context=1)
     carrier = Spoken(meter)
