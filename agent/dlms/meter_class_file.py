@@ -147,8 +147,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     merged = dict(base)
     for key, value in changes.items():
         before = base.get(key)
-        # { object = …, unit = … } is one thing: it is replaced as a whole.
-        if isinstance(value, dict) and isinstance(before, dict) and "object" not in value:
+        if isinstance(value, dict) and isinstance(before, dict):
             merged[key] = _merged(before, value)
         elif value is False and before is not None and not isinstance(before, bool):
             del merged[key]

@@ -66,6 +66,7 @@ edge_s = 20
 export_wh = false
 import_wh = { object = "4/1.1.1.8.0.255/2", unit = "Wh" }
 [profile]
+object = "1.0.99.2.0.255"
 access = "entry"
 energies = "deltas"
 side = "secondary"
@@ -93,6 +94,8 @@ columns = { magnitude = "1/0.0.96.15.0.255/2" }
     assert mine.quantities["import_wh"].attribute == Attribute.parse("4/1.1.1.8.0.255/2")
     profile = mine.profile
     assert (profile.access, profile.energies, profile.side) == ("entry", "deltas", "secondary")
+    assert profile.buffer == Attribute.parse("7/1.0.99.2.0.255/2")
+    assert profile.clock == usual.profile.clock
     assert (profile.period_s, profile.status) == (1800, None)
     assert set(usual.profile.columns) - set(profile.columns) == {"voltage_dv"}
     assert profile.status_flags[0x80] == 0
