@@ -59,6 +59,9 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
     if expected:
         share = f"{known / expected:.1%} of the last days ({known} of {expected} intervals)"
         yield f"recovered   {share} from the meters' own profiles"
+    worst = status.get("meter_clocks", {}).get("worst")
+    if worst is not None:
+        yield f"clocks      {worst['meter']} is off the most, {worst['ahead_s']:+.1f} s"
     for line in status["lines"]:
         yield from _line(config, line)
     rejected = _rejected(status["meters"])

@@ -12,6 +12,7 @@ from ext import column, column_pure
 from wire.block import Roster, RosterEntry, decode_block, encode_block
 from wire.channels import PROFILE_SCHEMA
 from wire.envelope import DeviceSigner, chain_hash, open_sealed, verify
+from wire.events import Event, decode_events, encode_events
 from wire.keyset import verify_keyset
 from wire.quality import Quality
 from wire.receipt import GAP, Nack, verify_receipt
@@ -57,6 +58,16 @@ def test_the_block_vectors_are_what_the_program_writes(vectors: dict[str, bytes]
         block = decode_block(vectors[name], lambda key: ROSTER if key == ROSTER.hash else None)
         read = zip(block.end_utc_s, block.meter, zip(*block.columns, strict=True), strict=True)
         assert [(end, meter, list(values)) for end, meter, values in read] == ROWS
+
+
+def test_the_events_vector_is_what_the_program_writes(vectors: dict[str, bytes]) -> None:
+    meter = ("m000001", "47110001")
+    events = [
+        Event(*meter, "standard", 1793578512, 255, "", 0),
+        Event(*meter, "fraud", 1793578530, 40, "cover=1", 0),
+    ]
+    assert encode_events(events) == vectors["events"]
+    assert decode_events(vectors["events"]) == sorted(events)
 
 
 def test_the_sealed_vector_verifies_and_opens_to_the_block(vectors: dict[str, bytes]) -> None:
