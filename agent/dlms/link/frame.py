@@ -1,7 +1,7 @@
 """HDLC frames of DLMS (IEC 62056-46, frame format type 3): addresses, building, cutting.
 
 Frames are cut by their length field, because a flag byte may stand inside the
-data. What follows on a link is in `link.py`.
+data. What follows on a link is in `hdlc.py`.
 """
 
 from __future__ import annotations
