@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from hil.fuzz.cost import lines_run, peak_bytes
@@ -14,6 +17,14 @@ LONG_BYTES = 8_192
 LONG_SEEDS = 2
 
 BY_NAME = decoders()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """What is logged about a meter's lies is of no use here, and keeping it takes time."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(params=BY_NAME)
