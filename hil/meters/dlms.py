@@ -68,6 +68,7 @@ class DlmsBus:
                 application.reset,
                 longest_info=meter.longest_info,
                 window=meter.window,
+                client_window=meter.client_window,
             )
             for form in _addresses(address):
                 self._stations[form] = station

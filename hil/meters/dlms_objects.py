@@ -75,6 +75,9 @@ class DlmsMeter:
     """Longest APDU that the meter sends, bytes."""
     longest_info: int = 2030
     window: int = 7
+    """Frames that the meter sends in a row at most."""
+    client_window: int = 1
+    """Frames that the meter takes in a row at most, 1-7."""
 
 
 class Objects:

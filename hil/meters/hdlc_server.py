@@ -1,8 +1,9 @@
 """The meter's end of an HDLC link (IEC 62056-46), written for the bench on its own.
 
 Shares nothing with the agent's HDLC, not even the frame check, so that a
-mistake in one of them shows. Window up to 7 towards the client, 1 from it;
-segments both ways; what the client did not receive is sent again when it asks.
+mistake in one of them shows. Windows up to 7 in both directions; segments both
+ways; what the client did not receive is sent again when it asks (RR, REJ), and
+nothing is sent while it is busy (RNR).
 """
 
 from __future__ import annotations
@@ -107,7 +108,11 @@ class Station:
         *,
         longest_info: int = 2030,
         window: int = 7,
+        client_window: int = 1,
     ) -> None:
+        """`window` frames at most are sent in a row, `client_window` taken in a row."""
+        self._takes = client_window
+        self._client_window = 1
         self._service = service
         self._on_reset = on_reset
         self._longest_info = longest_info
@@ -134,7 +139,11 @@ class Station:
             return build(heard.sender, heard.to, 0x1F)
         if heard.control & 1 == 0:
             return self._information(heard)
-        if heard.control & 0x0F == 0x01:
+        if heard.control & 0x0F == 0x05:
+            if not self._acknowledge(heard.control >> 5):
+                return self._reject(heard)
+            return self._ready(heard)
+        if heard.control & 0x0F in (0x01, 0x09):
             if not self._acknowledge(heard.control >> 5):
                 return self._reject(heard)
             return self._transmit(heard)
@@ -150,6 +159,7 @@ class Station:
         self._info = max(32, min(wanted[6], self._longest_info))
         accepts = max(32, min(wanted[5], self._longest_info))
         self._window = max(1, min(wanted[8], self._widest))
+        self._client_window = max(1, min(wanted[7], self._takes))
         self._connected, self._client = True, heard.sender
         self._expected = self._base = self._sent = 0
         self._segments, self._request = [], b""
@@ -161,21 +171,24 @@ class Station:
             + accepts.to_bytes(2, "big")
             + b"\x07\x04"
             + self._window.to_bytes(4, "big")
-            + b"\x08\x04\x00\x00\x00\x01"
+            + b"\x08\x04"
+            + self._client_window.to_bytes(4, "big")
         )
         return build(heard.sender, heard.to, 0x73, b"\x81\x80" + bytes([len(body)]) + body)
 
     def _information(self, heard: Heard) -> bytes:
         number = heard.control >> 1 & 7
-        if number == (self._expected - 1) & 7:
-            # The client repeats a frame that arrived: it did not hear our answer.
-            return self._transmit(heard)
+        polls = heard.control & 0x10 != 0
+        ahead = (number - self._expected) & 7
+        if 0 < ahead < self._client_window or 8 - ahead <= self._client_window:
+            # A repeat of what arrived, or what follows a lost frame: say at the poll where we are.
+            return self._transmit(heard) if polls else b""
         if number != self._expected or not self._acknowledge(heard.control >> 5):
             return self._reject(heard)
         self._expected = (self._expected + 1) & 7
         self._request += heard.payload
         if heard.more:
-            return build(heard.sender, heard.to, self._expected << 5 | 0x11)
+            return self._ready(heard) if polls else b""
         request, self._request = self._request, b""
         answer = self._service(heard.sender[-1] >> 1, request)
         size = self._info
@@ -197,7 +210,7 @@ class Station:
         """The next window from the first segment that is not acknowledged; RR when none waits."""
         window = self._segments[: self._window]
         if not window:
-            return build(heard.sender, heard.to, self._expected << 5 | 0x11)
+            return self._ready(heard)
         self._sent = len(window)
         frames = []
         for place, segment in enumerate(window):
@@ -207,6 +220,9 @@ class Station:
             more = place < len(self._segments) - 1
             frames.append(build(heard.sender, heard.to, control, segment, more))
         return b"".join(frames)
+
+    def _ready(self, heard: Heard) -> bytes:
+        return build(heard.sender, heard.to, self._expected << 5 | 0x11)
 
     def _reject(self, heard: Heard) -> bytes:
         return build(heard.sender, heard.to, 0x97)
