@@ -75,6 +75,8 @@ class Chores:
         self._due_utc_s = dict.fromkeys([CLOCK, *driver.event_logs], first_utc_s)
         own = (mark.at_utc_s for (_, name), mark in marks.items() if name == AGENT_LOG)
         self._set_utc_s: float = max(own, default=-CLOCK_EVERY_S)
+        self._refused: set[str] = set()
+        """What was refused and said so in the log, once."""
         self.clock: ClockSeen | None = None
 
     def due(self, now_utc_s: float) -> str | None:
@@ -87,7 +89,10 @@ class Chores:
         return None if what == SET_CLOCK and self._near_edge(now_utc_s) else what
 
     def do(self, what: str, now_utc_s: float) -> list[EventRows]:
-        """What it brought for the store; raises ReadError, then it is put off."""
+        """What it brought for the store; raises ReadError, then it is put off.
+
+        What the meter refuses is not asked again before tomorrow, and is no error.
+        """
         self._due_utc_s[what] = now_utc_s + _PUT_OFF_S
         try:
             if what == CLOCK:
@@ -97,13 +102,15 @@ class Chores:
                 return [self._set_clock(now_utc_s)]
             return self._read_log(what, now_utc_s)
         except MeterRefused as error:
+            # Setting is forbidden, or a log is not there: a choice, not a fault.
             if what == SET_CLOCK:
-                # Its class forbids it, or the meter does: a choice, not a fault.
                 del self._due_utc_s[what]
-                log.info("the clock of meter %s is not set: %s", self._name, error)
-                return []
-            self._due_utc_s[what] = now_utc_s + CLOCK_EVERY_S
-            raise
+            else:
+                self._due_utc_s[what] = now_utc_s + CLOCK_EVERY_S
+            if what not in self._refused:
+                self._refused.add(what)
+                log.info("%s of meter %s is refused: %s", what, self._name, error)
+            return []
         except ReadError:
             if what == SET_CLOCK:
                 # Whether it was set is not known; it is not tried again before tomorrow.

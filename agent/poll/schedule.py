@@ -38,7 +38,7 @@ STEP_S = 0.2
 _LEAST_REST_S = 0.001
 _LIVE_ENDS = 16
 """Most ends of one meter that are read in the round after an edge."""
-_SLICE_S = 1.0
+_SLICE_S = 2.0
 """Real time that one slice of recovery should take."""
 _SLICE_ENDS = (4, 192)
 _ROOM_SHARE = 0.25
@@ -339,7 +339,7 @@ class Schedule:
             turn.index,
             "probe",
             until_s=now.real_s + turn.known.longest_s,
-            most=_SLICE_ENDS[1],
+            most=_LIVE_ENDS,
             free_until_s=now.real_s + free_s,
         )
 

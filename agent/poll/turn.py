@@ -112,8 +112,10 @@ class Turn:
     """What the plan at the last answer said of one read."""
     measured: int = 0
     """Reads that `read_s` is made of."""
-    end_s: float = 0.005
-    """Smoothed time per interval end of a slice, association included."""
+    end_s: float = 0.05
+    """Smoothed time per interval end of a slice, association included; at first that of 9600 Bd."""
+    slices: int = 0
+    """Slices that `end_s` is made of."""
     chore_at_s: float = -math.inf
     """When its last chore ended."""
 
@@ -149,7 +151,9 @@ class Turn:
             weight = max(_SMOOTHING, 1 / self.measured)
             self.read_s += weight * (taken_s - self.read_s)
         if ends >= _MANY_ENDS:
-            self.end_s += _SMOOTHING * (taken_s / ends - self.end_s)
+            self.slices += 1
+            weight = max(_SMOOTHING, 1 / self.slices)
+            self.end_s += weight * (taken_s / ends - self.end_s)
         self.back_off.answered()
 
     def due_in_s(self, now: Now) -> float:

@@ -221,6 +221,21 @@ def test_whatever_the_stamps_and_restarts_no_entry_is_told_twice_and_none_in_tim
     assert len(told) == len(set(told)) == len(meter.entries)
 
 
+def test_a_log_that_the_meter_does_not_have_is_asked_for_once_a_day() -> None:
+    asked = []
+
+    class WithoutLog(Meter):
+        def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
+            asked.append(self.now_utc_s)
+            raise MeterRefused("object-undefined")
+
+    meter = WithoutLog()
+    chores = chores_of(meter)
+    for now in range(T0, T0 + 2 * CLOCK_EVERY_S, 600):
+        do_all(chores, meter, now)
+    assert len(asked) == 2
+
+
 def test_an_untrusted_clock_is_said_to_be() -> None:
     class Doubting(Meter):
         def read_clock(self) -> ClockReading:

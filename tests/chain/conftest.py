@@ -36,14 +36,20 @@ def town() -> Town:
 
 
 @pytest.fixture(scope="module")
+def town_choice() -> TownChoice:
+    """Which part of the town it is, to take a smaller one."""
+    return TOWN
+
+
+@pytest.fixture(scope="module")
 def make_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
     """Makes installations of the small town, prepared but not started; ends what they started."""
     made: list[Installation] = []
 
-    def make(**settings: object) -> Installation:
+    def make(*, choice: TownChoice = TOWN, **settings: object) -> Installation:
         # A short path: sockets, PTY links and Mosquitto's paths must fit their limits.
         root = tmp_path_factory.mktemp("site")
-        site = Installation(TOWN, root, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+        site = Installation(choice, root, replace(SETTINGS, **settings))  # type: ignore[arg-type]
         made.append(site)
         site.prepare()
         return site
