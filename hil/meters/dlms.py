@@ -34,7 +34,8 @@ _PUBLIC_NAMES = (CLOCK, SERIAL, DEVICE_NAME)
 _LLC = b"\xe6\xe7\x00"
 _CONTEXT = bytes.fromhex("060760857405080101")
 _LLS = bytes.fromhex("60857405080201")
-_GET, _SELECTIVE, _BLOCKS, _LISTS = 0x10, 0x04, 0x1000, 0x200
+_GET, _SET, _SELECTIVE, _BLOCKS, _LISTS = 0x10, 0x08, 0x04, 0x1000, 0x200
+_TYPE_UNMATCHED = 12
 _SERVICE_NOT_ALLOWED = b"\xd8\x01\x01"
 _SERVICE_UNKNOWN = b"\xd8\x02\x02"
 _MAX_REQUEST = 1024
@@ -128,6 +129,8 @@ class _Application:
                 return _LLC + _SERVICE_NOT_ALLOWED
             if apdu[0] == 0xC0 and len(apdu) >= 4:
                 return _LLC + self._get(apdu)
+            if apdu[:2] == b"\xc1\x01" and self._meter.settable:
+                return _LLC + b"\xc5\x01" + bytes([apdu[2], self._set(apdu)])
         except (axdr.AxdrError, IndexError):
             return _LLC + b"\xd8\x01\x03"
         return _LLC + _SERVICE_UNKNOWN
@@ -149,6 +152,7 @@ class _Application:
         if at >= 0:
             wanted = int.from_bytes(initiate[at + 4 : at + 7], "big")
             offered = _GET | _SELECTIVE | _BLOCKS | (_LISTS if self._meter.lists else 0)
+            offered |= _SET if self._meter.settable else 0
             conformance = wanted & offered
             limit = int.from_bytes(initiate[at + 7 : at + 9], "big")
             self._longest = min(limit or 0xFFFF, self._meter.max_pdu)
@@ -188,6 +192,14 @@ class _Application:
             return head + data
         self._rest, self._block = data, 0
         return self._next_block(invoke, 0)
+
+    def _set(self, apdu: bytes) -> int:
+        """The data-access result of a SET; only the clock's time can be set."""
+        if self._public or apdu[3:13] != b"\x00\x08" + CLOCK + b"\x02\x00":
+            return DENIED
+        value, _ = axdr.decode(apdu, 13)
+        taken = isinstance(value, bytes) and self._meter.set_clock(value, self._clock.now_utc_s())
+        return SUCCESS if taken else _TYPE_UNMATCHED
 
     def _list(self, objects: Objects, apdu: bytes) -> bytes:
         count, at = axdr.read_length(apdu, 3)

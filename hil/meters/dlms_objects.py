@@ -78,6 +78,18 @@ class DlmsMeter:
     """Frames that the meter sends in a row at most."""
     client_window: int = 1
     """Frames that the meter takes in a row at most, 1-7."""
+    ahead_s: float = 0.0
+    """How far the clock object is ahead of true time, seconds; rows are stamped by true time."""
+    settable: bool = False
+    """Whether SET of the clock's time is offered; it changes `ahead_s`."""
+
+    def set_clock(self, local: bytes, at_utc_s: float) -> bool:
+        """Takes a 12-byte date-time at a true instant; False if it is none."""
+        try:
+            self.ahead_s = instant(local, self.utc_offset_min) - at_utc_s
+        except (ValueError, TypeError, struct.error):
+            return False
+        return True
 
 
 class Objects:
@@ -124,7 +136,9 @@ class Objects:
                 return axdr.number(Tag.U8, 0)
         if class_id == 8 and name == CLOCK:
             if index == 2:
-                return axdr.octets(date_time(int(self._at_utc_s), self._meter.utc_offset_min))
+                return axdr.octets(
+                    date_time(int(self._at_utc_s + self._meter.ahead_s), self._meter.utc_offset_min)
+                )
             if index == 3:
                 return axdr.number(Tag.I16, -self._meter.utc_offset_min)
             if index == 4:
