@@ -70,6 +70,7 @@ class DlmsBus:
                 longest_info=meter.longest_info,
                 window=meter.window,
                 client_window=meter.client_window,
+                deaf_to_others=meter.deaf_to_others,
             )
             for form in _addresses(address):
                 self._stations[form] = station

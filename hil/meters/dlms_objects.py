@@ -78,6 +78,8 @@ class DlmsMeter:
     """Frames that the meter sends in a row at most."""
     client_window: int = 1
     """Frames that the meter takes in a row at most, 1-7."""
+    deaf_to_others: bool = False
+    """Whether it answers no other client while one is connected."""
     ahead_s: float = 0.0
     """How far the clock object is ahead of true time, seconds; rows are stamped by true time."""
     settable: bool = False

@@ -109,9 +109,14 @@ class Station:
         longest_info: int = 2030,
         window: int = 7,
         client_window: int = 1,
+        deaf_to_others: bool = False,
     ) -> None:
-        """`window` frames at most are sent in a row, `client_window` taken in a row."""
+        """`window` frames at most are sent in a row, `client_window` taken in a row.
+
+        `deaf_to_others`: while one client is connected, frames of others get no answer.
+        """
         self._takes = client_window
+        self._deaf_to_others = deaf_to_others
         self._client_window = 1
         self._service = service
         self._on_reset = on_reset
@@ -129,6 +134,8 @@ class Station:
 
     def receive(self, heard: Heard) -> bytes:
         """The frames that answer one frame; empty when the meter stays silent."""
+        if self._deaf_to_others and self._connected and heard.sender != self._client:
+            return b""
         if heard.control == 0x93:
             return self._connect(heard)
         if heard.control == 0x53:

@@ -79,3 +79,12 @@ def test_a_busy_client_is_left_alone_and_a_rejecting_one_hears_the_rest_again() 
     assert ready.control == 1 << 5 | _RR
     again = bench.say(2 << 5 | _REJ)
     assert [frame.payload for frame in again] == [frame.payload for frame in sent[2:]]
+
+
+def test_a_meter_deaf_to_others_hears_another_client_only_after_the_first_disconnects() -> None:
+    station = Station(lambda _sap, request: request, lambda: None, deaf_to_others=True)
+    other = Heard(_METER, b"\x03", 0x93, b"", False)
+    assert station.receive(Heard(_METER, _CLIENT, 0x93, b"", False))
+    assert station.receive(other) == b""
+    assert station.receive(Heard(_METER, _CLIENT, 0x53, b"", False))
+    assert station.receive(other)
