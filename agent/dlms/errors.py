@@ -97,6 +97,10 @@ class CountersExhausted(DlmsError):
     """A key's 2^32 - 1 invocation counters are used up; only new keys help."""
 
 
+class CounterImplausible(DlmsError):
+    """The counter that a meter shows without protection is too far above ours to be believed."""
+
+
 class CountersDamaged(DlmsError):
     """The file of invocation counters is none; a value from it could be one that was used."""
 

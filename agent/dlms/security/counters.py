@@ -9,7 +9,9 @@ name rise in the order in which they are handed out, also between processes.
 Not promised: anything about a file that was restored from a backup. It holds
 old values, and the meter refuses them. So the driver reads the meter's own
 counter through the public client, where the meter class names it, and calls
-`raise_above`. For a meter that does not show its counter, new keys are needed.
+`raise_above`. What it shows is not protected: so only a counter that was never
+used jumps to wherever the meter is, and none comes near its end. For a meter
+that does not show its counter, new keys are needed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from agent.dlms.errors import CountersDamaged, CountersExhausted, CountersUnavailable
+from agent.dlms.errors import (
+    CounterImplausible,
+    CountersDamaged,
+    CountersExhausted,
+    CountersUnavailable,
+)
 from agent.dlms.security.settings import InvocationCounter
 
 FILE_NAME: Final = "dlms-counters.db"
@@ -31,6 +38,11 @@ MOST: Final = 0xFFFF_FFFF
 """Last value that a counter of 32 bits can have."""
 STEP: Final = 1000
 """Values reserved at once: a write to the disk for so many, and so many lost with a process."""
+
+FARTHEST_JUMP: Final = 10_000_000
+"""How far a counter in use follows a meter's at most: centuries of reading it hourly."""
+LEFT_OVER: Final = 1 << 24
+"""Values that the meter's word alone cannot use up."""
 
 _BUSY_S: Final = 5.0
 _FORM: Final = 0x4C53_4943
@@ -104,10 +116,21 @@ class CounterStore:
             return before + 1, last
 
     def raise_to(self, name: str, value: int) -> None:
-        """Reserve everything up to `value`, durably."""
+        """Reserve everything up to `value`, durably; raises CounterImplausible."""
         with self._opened() as database:
-            if self._read(database, name) < value:
-                database.execute(_RAISE, (name, value))
+            before = self._read(database, name)
+            if value <= before:
+                return
+            highest = MOST - LEFT_OVER
+            if before:
+                highest = min(highest, before + FARTHEST_JUMP)
+            if value > highest:
+                raise CounterImplausible(
+                    f"{self._path}: counter {name} stands at {before}, expected the meter's at "
+                    f"{highest} at most, it says {value}, and whoever is on the line can say so; "
+                    "the counter stays. If the meter's display shows the same, give it new keys"
+                )
+            database.execute(_RAISE, (name, value))
 
     @staticmethod
     def _read(database: sqlite3.Connection, name: str) -> int:

@@ -23,7 +23,10 @@ class InvocationCounter(Protocol):
         ...
 
     def raise_above(self, value: int) -> None:
-        """Hand out only values above `value` from now on, as the meter has seen that one."""
+        """Hand out only values above `value` from now on, as the meter has seen that one.
+
+        Raises CounterImplausible for a value that nobody should be believed.
+        """
         ...
 
 

@@ -18,8 +18,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.dlms.errors import CountersDamaged, CountersExhausted, CountersUnavailable
-from agent.dlms.security.counters import FILE_NAME, MOST, CounterStore, counter_name
+from agent.dlms.errors import (
+    CounterImplausible,
+    CountersDamaged,
+    CountersExhausted,
+    CountersUnavailable,
+)
+from agent.dlms.security.counters import (
+    FARTHEST_JUMP,
+    FILE_NAME,
+    LEFT_OVER,
+    MOST,
+    STEP,
+    CounterStore,
+    counter_name,
+)
 
 _COUNTING = """\
 import sys
@@ -189,6 +202,22 @@ def test_raise_above_lasts_and_never_lowers(tmp_path: Path) -> None:
         counter.raise_above(-1)
 
 
+def test_a_counter_in_use_follows_no_forged_counter_to_its_end(tmp_path: Path) -> None:
+    counter = CounterStore(tmp_path / FILE_NAME).counter("k")
+    for forged in (MOST, MOST - LEFT_OVER + 1):
+        with pytest.raises(CounterImplausible, match="stands at 0, expected the meter's at"):
+            counter.raise_above(forged)
+    # A head-end before us may have counted by the second of the year.
+    counter.raise_above(1_790_000_000)
+    assert counter.next() == 1_790_000_001
+    reserved = 1_790_000_000 + STEP
+    with pytest.raises(CounterImplausible, match=f"stands at {reserved}, .* new keys"):
+        counter.raise_above(reserved + FARTHEST_JUMP + 1)
+    assert counter.next() == 1_790_000_002
+    counter.raise_above(reserved + FARTHEST_JUMP)
+    assert counter.next() == reserved + FARTHEST_JUMP + 1
+
+
 def test_a_raise_by_another_process_is_seen_at_once(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     counter = CounterStore(path).counter("k")
@@ -199,8 +228,10 @@ def test_a_raise_by_another_process_is_seen_at_once(tmp_path: Path) -> None:
 
 def test_the_last_value_is_handed_out_once_and_then_new_keys_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
+    store = CounterStore(path)
+    assert store.counter("k").next() == 1
+    store.reserve("k", MOST - 2 - STEP)
     counter = CounterStore(path).counter("k")
-    counter.raise_above(MOST - 2)
     assert [counter.next(), counter.next()] == [MOST - 1, MOST]
     for again in (counter, CounterStore(path).counter("k")):
         with pytest.raises(CountersExhausted, match="give the meter new keys"):
