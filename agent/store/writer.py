@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.health import Counters, Faults
 from agent.keyring import Keyring, NoEpochKey
 from agent.outbox import Cutter
-from agent.store.database import UNCUT, StoreFull
-from agent.store.event_table import EventRows, StoredEvent
+from agent.store.database import StoreFull
+from agent.store.event_table import EventRows
+from agent.store.filing import Filing
 from agent.store.identity import StreamHead, write_identity
 from agent.store.opening import IDENTITY_FILE, open_store
-from agent.store.outline import OutboxView, Recalled, StoredRow, WriterSettings
+from agent.store.outline import OutboxView, Recalled, WriterSettings
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
-from wire.quality import Quality
 
 if TYPE_CHECKING:
     from wire.receipt import Receipt
@@ -41,7 +41,6 @@ GRACE_SHARE = 0.25
 """Share of an interval (in clock time) that an edge waits for the slowest line."""
 _GATHER_ROWS = 4096
 """Rows of older intervals that wait in memory to be cut; about 2 MiB with the cutting."""
-_CUT_ROWS = 20_000
 _QUEUE_ITEMS = 512
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
@@ -93,9 +92,7 @@ class Writer(threading.Thread):
         self._late: list[MeterRows] = []
         self._late_rows = 0
         self._late_since_s = 0.0
-        self._uncut_since: int | None = None
         self._events: list[EventRows] = []
-        self._events_uncut = False
         self._new_stream_after_s = float("-inf")
         self.failure: BaseException | None = None
         """What ended the thread, None while it is well."""
@@ -161,8 +158,7 @@ class Writer(threading.Thread):
         self._cutter = Cutter(self._keyring, settings.tenant, settings.interval_s, self._boot, head)
         since = int(self._clock.now_utc_s()) - settings.recall_days * 86_400
         self._recalled = self._store.recall(since)
-        self._uncut_since = self._store.oldest_uncut()
-        self._events_uncut = bool(self._store.events.of_batch(UNCUT, 1))
+        self._filing = Filing(self._store, self._cutter, self._faults, self._clock.now_utc_s)
         self._recut_other_streams()
         self._look()
 
@@ -231,7 +227,7 @@ class Writer(threading.Thread):
             groups = [group for rows in by_line.values() for group in rows]
             number = end // self._settings.interval_s
             self._commit(groups, cut=number % self._settings.batch_intervals == 0)
-            if self._events_uncut:
+            if self._filing.events_uncut:
                 self._commit_events()
             self._prune(now_utc_s)
 
@@ -246,105 +242,39 @@ class Writer(threading.Thread):
 
     def _commit(self, groups: Sequence[MeterRows], *, cut: bool) -> None:
         """Store rows, and cut them with whatever was left uncut, in one transaction."""
-        count, missing = self._transact(lambda: self._write(groups, cut=cut))
+        count, missing = self._transact(lambda: self._filing.write(groups, cut=cut))
         self._counters.add("rows_total", count)
         self._counters.add("rows_no_data_total", missing)
 
     def _commit_events(self) -> None:
         """Store events and cut all that no batch holds, in one transaction."""
         groups, self._events = self._events, []
-        self._counters.add("events_total", self._transact(lambda: self._write_events(groups)))
+        self._counters.add(
+            "events_total", self._transact(lambda: self._filing.write_events(groups))
+        )
 
     def _transact(self, write: Callable[[], _Result]) -> _Result:
         """Write and cut, all or nothing; makes room where there is none."""
         for _ in range(_MOST_ROOM_TRIES):
-            before = self._cutter.head, self._uncut_since, self._events_uncut
+            before = self._filing.state
             try:
                 with self._store.transaction():
                     result = write()
             except StoreFull as error:
-                self._cutter.continue_from(before[0])
-                _, self._uncut_since, self._events_uncut = before
+                self._filing.put_back(before)
                 self._faults.report("store", str(error))
                 lost = self._store.make_room()
                 self._counters.add("rows_lost_total", lost.rows)
                 self._counters.add("events_lost_total", lost.events)
                 continue
             except BaseException:
-                self._cutter.continue_from(before[0])
+                self._filing.put_back(before)
                 raise
-            self._after_commit(before[0])
+            self._after_commit(before.head)
             return result
         raise StoreFull(
             f"no room after {_MOST_ROOM_TRIES} tries; free space on the disk or raise quota_mib"
         )
-
-    def _write_events(self, groups: Sequence[EventRows]) -> int:
-        added = sum(self._store.events.add(UNCUT, rows) for rows in groups)
-        waiting = self._store.events.of_batch(UNCUT, _CUT_ROWS)
-        try:
-            self._cut_events(waiting)
-        except NoEpochKey as error:
-            self._faults.report("keyset", str(error))
-            self._events_uncut = bool(waiting)
-        else:
-            self._events_uncut = len(waiting) == _CUT_ROWS
-        return added
-
-    def _cut_events(self, events: Sequence[StoredEvent]) -> None:
-        if events:
-            for batch in self._cutter.cut_events(events, self._now()):
-                self._store.events.assign(self._store.add_batch(batch), batch.events)
-
-    def _write(self, groups: Sequence[MeterRows], *, cut: bool) -> tuple[int, int]:
-        by_key: dict[tuple[int, int], StoredRow] = {}
-        no_data = Quality.NO_DATA.value
-        for group in groups:
-            epoch_id = self._store.epoch_id(group.epoch)
-            for end, values in group.rows:
-                key = (end, epoch_id)
-                if key not in by_key or by_key[key].values[-1] & no_data:
-                    by_key[key] = StoredRow(end, epoch_id, values)
-        rows = list(by_key.values())
-        missing = sum(row.values[-1] & no_data for row in rows)
-        if not cut or self._uncut_since is not None:
-            self._store.insert(UNCUT, rows)
-            self._note_uncut(rows)
-            if cut:
-                self._cut_leftovers()
-        elif rows:
-            try:
-                for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
-                    self._store.insert(self._store.add_batch(batch), batch.rows)
-                self._faults.over("keyset")
-            except NoEpochKey as error:
-                self._faults.report("keyset", str(error))
-                self._store.insert(UNCUT, rows)
-                self._note_uncut(rows)
-        return len(rows), missing
-
-    def _note_uncut(self, rows: Sequence[StoredRow]) -> None:
-        if rows:
-            oldest = min(row.end_utc_s for row in rows)
-            self._uncut_since = min(oldest, self._uncut_since or oldest)
-
-    def _cut_leftovers(self) -> None:
-        assert self._uncut_since is not None
-        while True:
-            rows = self._store.uncut(self._uncut_since, _CUT_ROWS)
-            try:
-                self._recut(rows)
-            except NoEpochKey as error:
-                self._faults.report("keyset", str(error))
-                return
-            self._faults.over("keyset")
-            if len(rows) < _CUT_ROWS:
-                self._uncut_since = None
-                return
-
-    def _recut(self, rows: Sequence[StoredRow]) -> None:
-        for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
-            self._store.assign(self._store.add_batch(batch), batch.rows)
 
     def _after_commit(self, before: StreamHead) -> None:
         head = self._cutter.head
@@ -409,8 +339,8 @@ class Writer(threading.Thread):
             before = self._cutter.head
             try:
                 with self._store.transaction():
-                    self._recut(self._store.rows_of(number, first, last))
-                    self._cut_events(self._store.events.of_batch(number))
+                    self._filing.recut(self._store.rows_of(number, first, last))
+                    self._filing.cut_events(self._store.events.of_batch(number))
                     self._store.forget_batch(number)
             except NoEpochKey as error:
                 self._faults.report("keyset", str(error))
@@ -430,17 +360,14 @@ class Writer(threading.Thread):
         self._cutter.continue_from(before)
         try:
             with self._store.transaction():
-                self._recut(rows)
-                self._cut_events(events)
+                self._filing.recut(rows)
+                self._filing.cut_events(events)
         except NoEpochKey as error:
             self._faults.report("keyset", str(error))
             return
         self._after_commit(before)
 
     # --- small things
-
-    def _now(self) -> float:
-        return self._clock.now_utc_s()
 
     def _look(self) -> None:
         head = self._cutter.head

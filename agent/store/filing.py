@@ -1,0 +1,126 @@
+"""How rows and events get into the store and, cut and sealed, into its batches.
+
+All of it runs inside a transaction of the writer's, who keeps the `state` from
+before and puts it back when the transaction fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.health import Faults
+from agent.keyring import NoEpochKey
+from agent.outbox import Cutter
+from agent.store.database import UNCUT, Store
+from agent.store.event_table import EventRows, StoredEvent
+from agent.store.identity import StreamHead
+from agent.store.outline import StoredRow
+from agent.store.rows import MeterRows
+from wire.quality import Quality
+
+_CUT_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class FilingState:
+    """Where the chain ends, and what no batch holds yet."""
+
+    head: StreamHead
+    uncut_since: int | None
+    events_uncut: bool
+
+
+class Filing:
+    """Owned by the writer thread."""
+
+    def __init__(
+        self, store: Store, cutter: Cutter, faults: Faults, now_utc_s: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._cutter = cutter
+        self._uncut_since = store.oldest_uncut()
+        self.events_uncut = bool(store.events.of_batch(UNCUT, 1))
+        self._faults = faults
+        self._now = now_utc_s
+
+    @property
+    def state(self) -> FilingState:
+        """To be put back if the transaction fails."""
+        return FilingState(self._cutter.head, self._uncut_since, self.events_uncut)
+
+    def put_back(self, state: FilingState) -> None:
+        """The transaction has failed: all is as it was before."""
+        self._cutter.continue_from(state.head)
+        self._uncut_since, self.events_uncut = state.uncut_since, state.events_uncut
+
+    def write_events(self, groups: Sequence[EventRows]) -> int:
+        """Store events, and cut all that no batch holds; how many were new."""
+        added = sum(self._store.events.add(UNCUT, rows) for rows in groups)
+        waiting = self._store.events.of_batch(UNCUT, _CUT_ROWS)
+        try:
+            self.cut_events(waiting)
+        except NoEpochKey as error:
+            self._faults.report("keyset", str(error))
+            self.events_uncut = bool(waiting)
+        else:
+            self.events_uncut = len(waiting) == _CUT_ROWS
+        return added
+
+    def cut_events(self, events: Sequence[StoredEvent]) -> None:
+        """Cut events that are in the store already; raises NoEpochKey."""
+        if events:
+            for batch in self._cutter.cut_events(events, self._now()):
+                self._store.events.assign(self._store.add_batch(batch), batch.events)
+
+    def write(self, groups: Sequence[MeterRows], *, cut: bool) -> tuple[int, int]:
+        """Store rows, and `cut` them with whatever was left; how many, how many without data."""
+        by_key: dict[tuple[int, int], StoredRow] = {}
+        no_data = Quality.NO_DATA.value
+        for group in groups:
+            epoch_id = self._store.epoch_id(group.epoch)
+            for end, values in group.rows:
+                key = (end, epoch_id)
+                if key not in by_key or by_key[key].values[-1] & no_data:
+                    by_key[key] = StoredRow(end, epoch_id, values)
+        rows = list(by_key.values())
+        missing = sum(row.values[-1] & no_data for row in rows)
+        if not cut or self._uncut_since is not None:
+            self._store.insert(UNCUT, rows)
+            self._note_uncut(rows)
+            if cut:
+                self._cut_leftovers()
+        elif rows:
+            try:
+                for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
+                    self._store.insert(self._store.add_batch(batch), batch.rows)
+                self._faults.over("keyset")
+            except NoEpochKey as error:
+                self._faults.report("keyset", str(error))
+                self._store.insert(UNCUT, rows)
+                self._note_uncut(rows)
+        return len(rows), missing
+
+    def _note_uncut(self, rows: Sequence[StoredRow]) -> None:
+        if rows:
+            oldest = min(row.end_utc_s for row in rows)
+            self._uncut_since = min(oldest, self._uncut_since or oldest)
+
+    def _cut_leftovers(self) -> None:
+        assert self._uncut_since is not None
+        while True:
+            rows = self._store.uncut(self._uncut_since, _CUT_ROWS)
+            try:
+                self.recut(rows)
+            except NoEpochKey as error:
+                self._faults.report("keyset", str(error))
+                return
+            self._faults.over("keyset")
+            if len(rows) < _CUT_ROWS:
+                self._uncut_since = None
+                return
+
+    def recut(self, rows: Sequence[StoredRow]) -> None:
+        """Cut rows that are in the store already; raises NoEpochKey."""
+        for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
+            self._store.assign(self._store.add_batch(batch), batch.rows)
