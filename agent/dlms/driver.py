@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.client import Client
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from agent.dlms.event_log import EventLogReader
 
 log = logging.getLogger(__name__)
+
+_LONGEST_SERIAL_BYTES: Final = 128
+"""As much as a roster and an event carry; real ones have 8 to 16."""
 
 Result = TypeVar("Result")
 
@@ -262,6 +265,12 @@ class DlmsDriver:
         """Notes the serial number; raises _Exchanged when it is another than before."""
         serial = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         serial = serial.strip("\0 ")
+        length = len(serial.encode())
+        if length > _LONGEST_SERIAL_BYTES:
+            raise MeterDiffers(
+                f"{self._name}: expected a serial number of at most {_LONGEST_SERIAL_BYTES} bytes, "
+                f"{self._class.serial} holds {length}; name another object in the meter class"
+            )
         before, self._serial = self._serial, serial
         if before is None or before == serial:
             return

@@ -135,14 +135,15 @@ class SerialPort:
     def switch(self, baud: int, parity: Parity = "N") -> None:
         """Once everything is sent: `baud` and `parity` from now on; raises PortLost.
 
-        Always 8 data bits. What waits unread is dropped, as it came at the rate of before.
+        Always 8 data bits. What waits unread is dropped, as it came at the rate of before; what
+        comes while the driver sets the rate is kept, as a meter may confirm after 20 ms.
         """
         port = self._opened()
         try:
             port.flush()
+            port.reset_input_buffer()
             port.baudrate = baud
             port.parity = "N" if _is_pty(self._path) else parity
-            port.reset_input_buffer()
         except (serial.SerialException, termios.error, OSError, ValueError) as error:
             raise self._lost(f"a port that takes {baud} Bd 8{parity}", str(error)) from error
         self._baud, self._parity = baud, parity

@@ -77,20 +77,27 @@ class PtyLine:
     ) -> None:
         self.link = link
         self.responder = responder
-        self.char_s = char_bits / baud if paced else 0.0
+        self._char_bits, self._paced, self._singly = char_bits, paced, singly
         self._own = uart
-        if singly:
-            self._chunk_bytes = 1
-        elif paced:
-            self._chunk_bytes = max(1, math.floor(_CHUNK_S / self.char_s))
-        else:
-            self._chunk_bytes = _UNPACED_CHUNK_BYTES
+        self.heard_baud = 0
+        """Rate, in Bd, that the reader had set when the last of its bytes were taken."""
+        self.go_at(baud)
         self._heard_until_s = 0.0
         self._busy_until_s = 0.0
         self._outgoing: deque[tuple[float, bytes]] = deque()
         self._full_since_s: float | None = None
         self._master = self._slave = -1
         self.plug_in()
+
+    def go_at(self, baud: int) -> None:
+        """From the next byte on, take as long for a byte as `baud` (Bd, above 0) says."""
+        self.char_s = self._char_bits / baud if self._paced else 0.0
+        if self._singly:
+            self._chunk_bytes = 1
+        elif self._paced:
+            self._chunk_bytes = max(1, math.floor(_CHUNK_S / self.char_s))
+        else:
+            self._chunk_bytes = _UNPACED_CHUNK_BYTES
 
     def plug_in(self) -> None:
         """Be there under the link, as a new device."""
@@ -129,6 +136,8 @@ class PtyLine:
             data = os.read(self._master, 65536)
         except BlockingIOError:
             data = b""
+        if data:
+            self.heard_baud = self._reader().baud
         if self._own is not None:
             data = misread(data, self._reader(), self._own)
         self._heard_until_s = max(now_s, self._heard_until_s) + len(data) * self.char_s

@@ -44,6 +44,8 @@ _FEW_ENTRIES: Final = 12
 """So many entries are read rather than looked through for the first that is wanted."""
 _MOST_SET_BACK_S: Final = 86400
 """No clock is set back by more: what lies so far before the oldest entry is not there."""
+_SET_BACK_S: Final = 3600
+"""How far beyond the range entries are read, as the clock may have been set back within them."""
 _TEMPORARY: Final = "temporary-failure"
 Refused = (AccessRefused, ServiceRefused)
 
@@ -286,7 +288,7 @@ class ProfileReader:
     def _by_entry(self, client: Client, columns: Columns, first: int, last: int) -> ProfileAnswer:
         """Rows by number, 1 being the oldest; the numbers may move by a row while we read."""
         in_use = self._entries_in_use(client)
-        slack = self._profile.widen_rows + 1
+        slack = self._profile.widen_rows + 1 + _SET_BACK_S // columns.period_s
         found = self._first_entry(client, columns, first, in_use) if in_use else 1
         if in_use == 0 or last < self._memory_begins_utc_s:
             return ProfileAnswer([], 0)
@@ -296,11 +298,12 @@ class ProfileReader:
         count = max(2, min(wanted, self._profile.slice_rows))
         answers: list[ProfileAnswer] = []
         at = begin
-        while at <= in_use and not (answers and answers[-1].newest_utc_s > last):
+        beyond_s = last + _SET_BACK_S
+        while at <= in_use and not (answers and answers[-1].oldest_utc_s > beyond_s):
             answers.append(self._entries(client, columns, (at, count, in_use), first, last))
             at += count - 1 if at + count <= in_use else count
         # A clock that was set back has put stamps of the range before the place found.
-        while begin > 1 and answers[0].count and answers[0].oldest_utc_s >= first:
+        while begin > 1 and answers[0].count and answers[0].oldest_utc_s >= first - _SET_BACK_S:
             at = max(1, begin - count + 1)
             answers.insert(
                 0, self._entries(client, columns, (at, begin - at + 1, in_use), first, last)

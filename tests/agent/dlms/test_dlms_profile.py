@@ -299,18 +299,22 @@ def test_a_64_bit_energy_loses_nothing_to_scaler_and_ratio(raw, scaler, ratio):
 
 @st.composite
 def memories(draw):
-    """Rows as a meter may have written them: outages, a clock set forward and back."""
-    rows, stamp = [], EDGE - draw(st.integers(20, 120)) * PERIOD_S
+    """Rows as a meter may have written them: outages, a clock set forward and back.
+
+    Set back by less than an hour in an hour: entries are read so far beyond a range.
+    """
+    rows, stamp, jump = [], EDGE - draw(st.integers(20, 120)) * PERIOD_S, 0
     while stamp <= EDGE:
-        for _ in range(draw(st.integers(1, 30))):
+        for _ in range(draw(st.integers(4 if jump < 0 else 1, 30))):
             if stamp <= EDGE:
                 rows.append(a_row(stamp, values=[len(rows), 1, 2, 2300, len(rows) % 3]))
             stamp += PERIOD_S
-        stamp += draw(st.sampled_from([0, 1, 7, 50, -1, -3])) * PERIOD_S
+        jump = draw(st.sampled_from([0, 1, 7, 50, -1, -3]))
+        stamp += jump * PERIOD_S
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     rows=memories(),
     habits=st.sets(st.sampled_from(HABITS)),
@@ -331,6 +335,22 @@ def test_what_comes_is_what_was_written_and_all_of_it(rows, habits, slice_rows, 
             assert values in stamps[end], "a wrong value"
         settled = min(last, NOW_UTC_S - PERIOD_S)
         assert {end for end in stamps if first <= end <= settled} <= set(found), "incomplete"
+
+
+@pytest.mark.parametrize("slice_rows", [5, 40])
+def test_rows_by_entry_are_complete_around_a_clock_that_was_set_back(slice_rows):
+    begin = EDGE - 40 * PERIOD_S
+    # Set forward by seven intervals, then back by three: 15 and 16 were written after 17 only.
+    places = [*range(10), 17, *range(15, 41)]
+    stamps = [begin + place * PERIOD_S for place in places]
+    rows = [a_row(stamp, values=[place, 1, 2, 2300, 0]) for place, stamp in enumerate(stamps)]
+    driver = a_driver(
+        PlainMeter(StoppedClock(), rows, frozenset({"range refused"})), slice_rows=slice_rows
+    )
+    for first in stamps:
+        last = min(EDGE, first + 2 * PERIOD_S)
+        found = {row.end_utc_s for row in driver.profile(first, last)}
+        assert found == {stamp for stamp in stamps if first <= stamp <= last}
 
 
 def test_the_names_of_the_columns_are_those_of_the_class():
