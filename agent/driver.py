@@ -126,6 +126,11 @@ class ProfileDriver(Driver, Protocol):
         ...
 
     @property
+    def quantities(self) -> frozenset[str]:
+        """Fields of `ProfileRow` that the meter's rows have; None in a row: it lacks the value."""
+        ...
+
+    @property
     def event_logs(self) -> tuple[str, ...]:
         """Names of the logs that `events` can be asked for; may be empty."""
         ...

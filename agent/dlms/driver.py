@@ -147,6 +147,10 @@ class DlmsDriver:
         return self._serial
 
     @property
+    def quantities(self) -> frozenset[str]:
+        return frozenset(self._class.profile.columns)
+
+    @property
     def event_logs(self) -> tuple[str, ...]:
         return tuple(self._logs)
 

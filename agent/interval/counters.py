@@ -17,8 +17,8 @@ from wire.quality import Quality
 
 COUNTERS = ("import_wh", "export_wh", "import_varh")
 """A sample's counters, in the order of the registers here."""
-MOST_COUNTER = 1 << 61
-"""What no meter counts to, Wh or varh; a register that holds more is no counter."""
+MOST_COUNTER = 1 << 53
+"""What no meter counts to, Wh or varh, and the centre does not take."""
 
 _ENERGIES = (COUNTERS.index("import_wh"), COUNTERS.index("export_wh"))
 _IMPORT, _EXPORT = _ENERGIES

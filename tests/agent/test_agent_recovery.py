@@ -1,66 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recovery_bench import T0, Meter, S, flags_by_end, meter_of, read_all
 
-from agent.driver import MeterSilent, ProfileRow, Sample
-from agent.recovery import Coverage, Gap, ProfileMeter
-from agent.store.database import Recalled
-from agent.store.rows import MeterRows
+from agent.driver import MeterSilent
+from agent.recovery import Coverage, Gap
+from agent.store.outline import Recalled
 from wire.quality import Quality
-
-S = 900
-T0 = 1_767_225_600
-
-
-@dataclass
-class Meter:
-    """A driver over a recorded profile; `silent` makes it fail."""
-
-    serial: str | None = "A1"
-    recorded: dict[int, int] = field(default_factory=dict)
-    silent: bool = False
-    asked: list[tuple[int, int]] = field(default_factory=list)
-    keeps_profile: bool = True
-
-    def sample(self) -> Sample:
-        raise NotImplementedError
-
-    def profile(self, first_end_utc_s: int, last_end_utc_s: int) -> list[ProfileRow]:
-        self.asked.append((first_end_utc_s, last_end_utc_s))
-        if self.silent:
-            raise MeterSilent("no answer")
-        return [
-            ProfileRow(end, import_wh=wh, export_wh=0, voltage_dv=2300, current_ca=100)
-            for end, wh in sorted(self.recorded.items())
-            if first_end_utc_s <= end <= last_end_utc_s
-        ]
-
-
-def meter_of(
-    driver: Meter,
-    now: float,
-    *,
-    recalled: Recalled | None = None,
-    recover_s: int = 96 * S,
-    history_s: int = 0,
-) -> ProfileMeter:
-    return ProfileMeter(
-        "m1",
-        driver,  # type: ignore[arg-type]
-        interval_s=S,
-        recover_s=recover_s,
-        now_utc_s=now,
-        recalled=recalled,
-        history_s=history_s,
-    )
-
-
-def flags_by_end(groups: list[MeterRows]) -> dict[int, int]:
-    return {end: values[-1] for group in groups for end, values in group.rows}
 
 
 @given(known=st.sets(st.integers(0, 60)), last=st.integers(-2, 60), most=st.integers(1, 70))
@@ -164,19 +112,6 @@ def test_channels_that_the_meter_lacks_are_not_claimed() -> None:
     assert group.rows == [(T0, (5, 0, 0, 2300, 100, int(Quality.PROFILE)))]
 
 
-def read_all(meter: ProfileMeter, now: float, most: int = 40) -> dict[int, int]:
-    """Reads until nothing is to be asked; flags by end."""
-    got: dict[int, int] = {}
-    for _ in range(1000):
-        gap = meter.gap(now, most)
-        if gap is None:
-            return got
-        rows = flags_by_end(meter.read(gap, now))
-        assert not rows.keys() & got.keys(), "an interval is said twice"
-        got |= rows
-    raise AssertionError("it asks for ever")
-
-
 def test_what_the_meter_lacked_is_asked_again_a_day_later_and_comes_late() -> None:
     now = T0 + S - 1.0
     driver = Meter(recorded={T0 - k * S: 9 for k in range(8) if k != 5})
@@ -272,3 +207,32 @@ def test_a_second_look_asks_for_all_that_lacks_in_bounds_and_says_only_what_is_n
     late = read_all(meter, now + 86_400, most)
     assert {end for end in late if end <= T0} == {T0 - k * S for k in lacked & came}
     assert all((last - first) // S < most for first, last in driver.asked)
+
+
+def test_missing_intervals_that_are_newer_than_the_backlog_are_asked_again_too() -> None:
+    ends = [T0 - k * S for k in range(20)]
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(40)})
+    recalled = Recalled("A1", 0b111011, ends, missing_utc_s=[T0 - 4 * S])
+    meter = meter_of(driver, T0 + 5.0, recalled=recalled, recover_s=40 * S)
+    assert read_all(meter, T0 + 5.0) == dict.fromkeys(
+        [T0 - k * S for k in (4, *range(20, 40))], Quality.PROFILE
+    )
+
+
+def test_an_outage_is_reported_though_the_meter_was_exchanged_in_it() -> None:
+    now = T0 + 5.0
+    driver = Meter(serial="B2", recorded={T0 - k * S: 9 for k in range(3)})
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=[T0 - 200 * S])
+    meter = meter_of(driver, now, recalled=recalled, recover_s=96 * S, history_s=288 * S)
+    read_all(meter, now)
+    assert flags_by_end(meter.expire(now)) == {T0 - k * S: Quality.NO_DATA for k in range(96, 200)}
+
+
+def test_only_a_new_meters_first_interval_is_marked_however_long_the_slices() -> None:
+    """A mark takes the energy of its interval away; one at the end of a slice would do so twice."""
+    driver = Meter(serial="B2", recorded={T0 - k * S: 50 - k for k in range(20)})
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=[T0 - 20 * S])
+    meter = meter_of(driver, T0 + 5.0, recalled=recalled, recover_s=21 * S)
+    got = read_all(meter, T0 + 5.0, most=6)
+    marked = [end for end, flags in got.items() if flags & Quality.METER_EXCHANGED]
+    assert marked == [T0 - 19 * S]
