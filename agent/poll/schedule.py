@@ -41,6 +41,8 @@ _LIVE_ENDS = 16
 _SLICE_S = 2.0
 """Real time that one slice of recovery should take."""
 _SLICE_ENDS = (4, 192)
+_SET_BACK_S = 86_400
+"""A clock that is set back by more begins its edges anew; by less, they wait for their time."""
 _ROOM_SHARE = 0.25
 """Room of this share of an interval is enough for a probe or a chore, however long it takes."""
 
@@ -106,10 +108,6 @@ class Schedule:
         """Bus time in which every sampled meter that answers is read once, as measured; s."""
         return sum(turn.read_s for turn in self._in_order())
 
-    def read_s(self, index: int) -> float:
-        """Bus time of one read of this meter, as measured; s."""
-        return self._turns[index].read_s
-
     def cycle_share(self, now: Now) -> float:
         """Share of the sampling cycle that `cycle_s` takes; above 1 the cycle cannot be kept."""
         return self.cycle_s / self._real_cycle_s(now)
@@ -125,6 +123,7 @@ class Schedule:
         `newest_missing` tells the newest end of a profile's gap, `chore_due` whether
         its meter has a chore to do (`agent/chores.py`).
         """
+        self._look_at_clock(now)
         edge = self._newest_edge(now)
         if self._round is None and edge > self.edge_utc_s:
             # Edges follow each other without pause: a failing meter must get its share here.
@@ -151,7 +150,7 @@ class Schedule:
     def answered(
         self, ask: Ask, began: Now, ended: Now, ends: int = 0, *, nameless: bool = False
     ) -> None:
-        """The meter answered; `ends` interval ends of its profile, if that was asked.
+        """The meter answered; `ends` intervals of its profile came, if that was asked.
 
         What a `nameless` one has told waits until it is asked for its name.
         """
@@ -198,6 +197,7 @@ class Schedule:
 
     def edge_without_port(self, now: Now) -> int | None:
         """An edge that has passed while nothing could be asked; the caller finishes it."""
+        self._look_at_clock(now)
         edge = self._newest_edge(now)
         if edge <= self.edge_utc_s:
             return None
@@ -207,9 +207,10 @@ class Schedule:
     # --- edges
 
     def _begin_round(self, edge: int, now: Now) -> None:
-        # A round that took several intervals left several ends to be read by range.
-        passed = (edge - self.edge_utc_s) // self._interval_s
-        self._round_ends = max(_LIVE_ENDS, 2 * passed)
+        # A round that took several intervals left several ends to be read by range; a clock that
+        # was set by days left a backlog, which is no business of a round.
+        ends = 2 * (edge - self.edge_utc_s) // self._interval_s
+        self._round_ends = ends if _LIVE_ENDS < ends <= _SLICE_ENDS[1] else _LIVE_ENDS
         self.edge_utc_s = edge
         self._round_began_s = now.real_s
         self._pressed = True
@@ -325,11 +326,8 @@ class Schedule:
     def _free_probe(self, now: Now) -> Ask | None:
         """A failing meter whose probe fits into the time that nobody else wants."""
         free_s = self._free_s(now)
-        fitting = [
-            turn
-            for turn in self._turns
-            if turn.back_off.due(now.real_s) and turn.back_off.cost_s <= free_s
-        ]
+        due = [turn for turn in self._turns if turn.back_off.due(now.real_s)]
+        fitting = [turn for turn in due if turn.back_off.cost_s <= free_s]
         if not fitting:
             return None
         return self._probe(min(fitting, key=longest_waiting), now, free_s)
@@ -364,6 +362,13 @@ class Schedule:
     def _before_edge_missing(self, now: Now) -> list[Turn]:
         edge = self._newest_edge(now) + self._interval_s
         return [turn for turn in self._in_order() if turn.before_edge_utc_s < edge]
+
+    def _look_at_clock(self, now: Now) -> None:
+        edge = self._newest_edge(now)
+        if edge < self.edge_utc_s - _SET_BACK_S:
+            self.edge_utc_s = edge
+            for turn in self._turns:
+                turn.before_edge_utc_s = 0
 
     def _newest_edge(self, now: Now) -> int:
         return int(now.utc_s // self._interval_s) * self._interval_s

@@ -23,6 +23,7 @@ from agent.recovery import ProfileMeter
 from agent.store.event_table import EventRows
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
+from wire.quality import Quality
 
 _STEP_S = 0.2
 """Longest sleep: the clock's speed may have changed after it."""
@@ -198,8 +199,8 @@ class LineThread(threading.Thread):
                     self.schedule.passed_over(ask)
                     self._faults.over(f"meter {meter.name}")
                     return
-                ends = (gap.last_end_utc_s - gap.first_end_utc_s) // self._interval_s + 1
                 closed = meter.read(gap, began.utc_s)
+                ends = _with_data(closed)
             elif ask.why == "name":
                 closed = meter.identify(ask.until_s)
             else:
@@ -289,3 +290,8 @@ class LineThread(threading.Thread):
         # A fast clock may have passed the edge between the two looks at it.
         left_s = max(0.0, self._clock.real_s_until(edge))
         return Now(time.monotonic(), utc_s, left_s / (edge - utc_s))
+
+
+def _with_data(groups: list[MeterRows]) -> int:
+    """Intervals that came; what the meter does not have tells nothing about the time of a slice."""
+    return sum(not values[-1] & Quality.NO_DATA for group in groups for _, values in group.rows)

@@ -141,7 +141,7 @@ class Turn:
         self.due_utc_s = max(self.due_utc_s, next_utc_s) if early and not back else next_utc_s
 
     def answered(self, ask: Ask, taken_s: float, ends: int) -> None:
-        """Learn from a read that took `taken_s` and brought so many interval ends."""
+        """Learn from a read that took `taken_s` and brought so many intervals with data."""
         # A read across an edge, a first one and a probe ask for the serial number too: they do not
         # tell what the cycle takes.
         first = self.due_utc_s == -math.inf

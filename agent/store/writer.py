@@ -44,6 +44,8 @@ _GATHER_ROWS = 4096
 _QUEUE_ITEMS = 512
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
+_SET_BACK_S = 86_400
+"""Edges come anew when the agent's clock is set back by more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ class Writer(threading.Thread):
             found = self._store.sealed_after(item.stream, item.after, item.limit)
             item.deliver(item.stream, found)
         elif isinstance(item, EdgeRows):
+            if item.end_utc_s < self._last_edge_utc_s - _SET_BACK_S:
+                self._last_edge_utc_s = 0
             if item.end_utc_s > self._last_edge_utc_s:
                 self._edges.setdefault(item.end_utc_s, {})[item.line] = item.rows
             else:
