@@ -19,7 +19,8 @@ from typing import Any, TextIO
 from hil.line.faults import Faulty, garbage, only
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Registers, Shown
 from hil.site.town_choice import TownChoice

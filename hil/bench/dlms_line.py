@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from agent.line.serial_port import SerialPort
-from hil.bench.dlms_gmac import GmacMeters
-from hil.bench.dlms_parse import one_row
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
 from hil.meters.climbing import Climbing
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
+from hil.meters.dlms.security import MeterSecurity
 from hil.site.installation import NotReady
 from wire.clock import SystemClock
 
@@ -29,6 +29,9 @@ REACTION_S: Final = 0.05
 """From the request's last byte to the answer's first: typical for meters is 20 to 100 ms."""
 PASSWORD: Final = b"loadscap"
 """Eight characters, as in the table that the figures are held against."""
+ENCRYPTION_KEY: Final = bytes(range(16))
+AUTHENTICATION_KEY: Final = bytes(range(16, 32))
+CLIENT_TITLE: Final = b"LSA\x00\x00\x00\x00\x01"
 _PATIENCE_S: Final = 20.0
 
 Kind = Literal["lls", "gmac"]
@@ -74,7 +77,14 @@ def _with_password() -> Responder:
 
 
 def _with_gmac() -> Responder:
-    return GmacMeters(map(int, addresses()), one_row(), REACTION_S)
+    meters = {
+        address: DlmsMeter(
+            Climbing(f"LS{int(address):07}"),
+            security=MeterSecurity(ENCRYPTION_KEY, AUTHENTICATION_KEY),
+        )
+        for address in addresses()
+    }
+    return DlmsBus(meters, SystemClock(), REACTION_S)
 
 
 _BUSES: Final[dict[Kind, Callable[[], Responder]]] = {"lls": _with_password, "gmac": _with_gmac}

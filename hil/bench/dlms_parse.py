@@ -16,7 +16,7 @@ from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.meter_class import load_meter_class
 from agent.driver import ProfileRow
 from hil.bench.figure import Figure
-from hil.meters.hdlc_server import build
+from hil.meters.dlms.hdlc import build
 
 LIMIT_MS: Final = 1.0
 ROWS: Final = 96
@@ -75,11 +75,6 @@ def frames_of(apdu: bytes) -> list[bytes]:
 def day_apdu() -> bytes:
     """A GET response with clock, status and six energies of four bytes, 96 times."""
     return bytes.fromhex("c4014100") + axdr.array(map(_row, range(ROWS)))
-
-
-def one_row() -> bytes:
-    """The buffer of a profile with one such row."""
-    return axdr.array([_row(0)])
 
 
 def _row(number: int) -> bytes:

@@ -30,8 +30,17 @@ from agent.dlms.load_profile.rows import decode_rows
 from agent.dlms.meter_class import load_meter_class
 from agent.dlms.security.counters import CounterStore, counter_name
 from agent.dlms.security.settings import Keys, Security
-from hil.bench.dlms_gmac import AUTHENTICATION_KEY, CLIENT_TITLE, ENCRYPTION_KEY
-from hil.bench.dlms_line import METERS, PASSWORD, CountingPort, Kind, addresses, dlms_line
+from hil.bench.dlms_line import (
+    AUTHENTICATION_KEY,
+    CLIENT_TITLE,
+    ENCRYPTION_KEY,
+    METERS,
+    PASSWORD,
+    CountingPort,
+    Kind,
+    addresses,
+    dlms_line,
+)
 from hil.bench.figure import Figure
 from hil.site.installation import NotReady
 from wire.clock import SystemClock

@@ -29,7 +29,8 @@ from hil.fuzz.link import Overgrown
 from hil.fuzz.seeds import ADDRESS, LAST_END_UTC_S, StoppedClock, Wire
 from hil.fuzz.values import CAPTURE_OBJECTS
 from hil.meters.climbing import Climbing
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.password import LLS_PASSWORD
 
 _ROWS: Final = 20

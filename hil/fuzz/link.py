@@ -13,7 +13,7 @@ from agent.dlms.link.mode_e import Agreed, Opening
 from agent.dlms.link.wrapper import Packet, PacketCutter
 from hil.fuzz.decoders import Decoder
 from hil.fuzz.seeds import bench_session, captured_with
-from hil.meters.hdlc_server import Ear, build
+from hil.meters.dlms.hdlc import Ear, build
 
 _CLIENT: Final = b"\x03"
 _METER: Final = b"\x02\x23"

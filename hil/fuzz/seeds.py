@@ -28,8 +28,9 @@ from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.security.settings import Security
 from hil.line.responder import Responder
 from hil.meters.climbing import Climbing
-from hil.meters.dlms import DlmsBus, DlmsMeter
-from hil.meters.hdlc_server import Ear
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.hdlc import Ear
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.password import LLS_PASSWORD
 
 ADDRESS: Final = "1/17"
@@ -37,7 +38,7 @@ LAST_END_UTC_S: Final = 1_763_820_000
 ROWS: Final = 20
 _HABITS: Final[Sequence[dict[str, Any]]] = (
     {},
-    {"longest_info": 64, "window": 3, "null_clocks": True},
+    {"longest_info": 64, "window": 3, "quirks": frozenset({"null clocks"})},
     {"lists": False, "max_pdu": 200},
     {"model": "transformer_check"},
 )

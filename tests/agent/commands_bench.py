@@ -13,7 +13,8 @@ from agent.run import Agent
 from central.keys.authority import init_authority
 from central.keys.device import issue_device
 from hil.line.pty import PtyLine
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.steady import Steady
 from wire.clock import SystemClock

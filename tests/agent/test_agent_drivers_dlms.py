@@ -23,7 +23,8 @@ from agent.drivers_dlms import client_title
 from agent.line.tcp_port import TcpPort
 from hil.line.pty import PtyLine, served
 from hil.line.responder import Answer
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
 

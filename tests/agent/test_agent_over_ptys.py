@@ -16,7 +16,8 @@ from agent.config import load_config
 from agent.run import Agent, read_status
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Answer
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Gauges, Recorded, Registers
 from wire.channels import SAMPLED_SCHEMA

@@ -10,7 +10,8 @@ import pytest
 
 from agent.dlms.driver import DlmsDriver
 from agent.dlms.meter_class import MeterClass, load_meter_class
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.shown import Gauges, Recorded, Registers
 
 NOW_UTC_S = 1_763_820_003

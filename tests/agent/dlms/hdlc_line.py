@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from agent.dlms.link.frame import client_address
 from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.link.settings import LinkSettings
-from hil.meters.hdlc_server import Ear, Heard, build
+from hil.meters.dlms.hdlc import Ear, Heard, build
 
 CLIENT = client_address(1)
 CHAR_S = 1 / 960

@@ -25,7 +25,7 @@ from agent.dlms.link.settings import LinkSettings
 from agent.dlms.security.settings import Security
 from agent.line.port import PortLost
 from hil.line.responder import Answer
-from hil.meters.hdlc_server import Ear, Station
+from hil.meters.dlms.hdlc import Ear, Station
 
 CLIENT = client_address(1)
 METER = server_address("1/17")
@@ -56,7 +56,7 @@ class Scripted:
         self.controls: list[int] = []
         self._ear = Ear()
         self._waiting = b""
-        self._station = Station(lambda sap, request: self._answer(say, request), lambda: None)
+        self._station = Station(lambda sap, request: [self._answer(say, request)], lambda: None)
 
     def _answer(self, say: Say, request: bytes) -> bytes:
         apdu = request[3:]

@@ -17,7 +17,7 @@ from agent.dlms.errors import (
 )
 from agent.dlms.meter_class import load_meter_class
 from agent.driver import MeterRefused, MeterSilent, ProfileRow, ReadError
-from hil.meters.hdlc_server import build
+from hil.meters.dlms.hdlc import build
 from wire.quality import Quality
 
 NOW_UTC_S = 1_763_820_003
@@ -80,7 +80,7 @@ def test_the_profile_holds_only_what_was_asked_for(bench):
 
 
 def test_a_time_before_the_meters_memory_gives_no_rows(bench):
-    assert bench.driver.profile(0, LAST_END_UTC_S - 40 * DAY_S) == []
+    assert bench.driver.profile(0, LAST_END_UTC_S - 61 * DAY_S) == []
 
 
 def test_a_range_longer_than_a_slice_is_read_in_one_association(bench):
@@ -97,7 +97,7 @@ def test_whole_hours_and_missing_nulls_are_settings(bench):
 
 
 def test_null_clocks_count_on_by_the_capture_period(make_bench):
-    bench = make_bench(null_clocks=True)
+    bench = make_bench(quirks=frozenset({"null clocks"}))
     first = LAST_END_UTC_S - DAY_S
     rows = bench.driver.profile(first, LAST_END_UTC_S)
     assert rows == recorded_rows(bench, first, LAST_END_UTC_S)

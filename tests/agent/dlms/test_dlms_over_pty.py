@@ -14,7 +14,8 @@ from agent.dlms.driver import DlmsDriver
 from agent.driver import MeterSilent
 from agent.line.serial_port import SerialPort
 from hil.line.pty import LineLoop, PtyLine
-from hil.meters.dlms import DlmsBus, DlmsMeter
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 
 BAUD = 115200
 LAST_END_UTC_S = 1_763_820_003 - 1_763_820_003 % 900

@@ -18,7 +18,7 @@ from agent.dlms.errors import (
 )
 from agent.dlms.link.hdlc_carrier import HdlcCarrier
 from agent.dlms.link.settings import LinkSettings
-from hil.meters.hdlc_server import Ear, Heard, build
+from hil.meters.dlms.hdlc import Ear, Heard, build
 from tests.agent.dlms.hdlc_line import CHAR_S, CLIENT, Line, Station, a_carrier, answer_to
 
 FAULTS = st.sampled_from(["lost", "garbled", "doubled", "cut", "noise before", "flag before"])

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from agent.dlms.apdu.attribute import Attribute
-from agent.dlms.client import Client
-from agent.dlms.errors import DlmsError
-from agent.dlms.link.frame import client_address, server_address
-from agent.dlms.link.hdlc_carrier import HdlcCarrier
-from agent.dlms.link.settings import LinkSettings
-from agent.dlms.security.settings import Keys, Security
-from hil.bench.dlms_gmac import AUTHENTICATION_KEY, CLIENT_TITLE, ENCRYPTION_KEY, GmacMeters
 from hil.bench.dlms_import import HEAVY, loads
 from hil.bench.dlms_line import METERS, CountingPort, addresses
 from hil.bench.dlms_parse import (
@@ -25,10 +16,8 @@ from hil.bench.dlms_parse import (
     day_columns,
     frames_of,
     heard,
-    one_row,
     parsed,
 )
-from hil.fuzz.seeds import Wire
 
 
 def test_the_day_that_is_parsed_has_96_rows_with_the_values_that_were_put_in() -> None:
@@ -60,33 +49,3 @@ def test_every_meter_of_the_line_has_an_address_of_one_byte() -> None:
 def test_the_driver_comes_without_what_only_ciphered_meters_need() -> None:
     assert not loads(HEAVY)
     assert loads("agent.dlms.driver")
-
-
-def a_gmac_reader(authentication_key: bytes, wire: Wire) -> Client:
-    counter = iter(range(1, 100))
-    security = Security(
-        "hls-gmac",
-        "global",
-        keys=Keys(ENCRYPTION_KEY, authentication_key),
-        client_title=CLIENT_TITLE,
-        counter=SimpleNamespace(next=lambda: next(counter)),
-    )
-    carrier = HdlcCarrier(
-        wire,
-        LinkSettings(gap_s=0.0),
-        client_address=client_address(1),
-        server_address=server_address("16"),
-        name="meter",
-    )
-    return Client(carrier, security, name="meter", lists=False)
-
-
-def test_a_ciphering_meter_of_the_bench_gives_its_row_to_who_has_its_keys() -> None:
-    with a_gmac_reader(AUTHENTICATION_KEY, Wire(GmacMeters([16], one_row(), 0.0))) as client:
-        assert client.get_data(Attribute.parse("7/1.0.99.1.0.255/2")) == one_row()
-
-
-def test_a_ciphering_meter_of_the_bench_refuses_another_key() -> None:
-    wire = Wire(GmacMeters([16], one_row(), 0.0))
-    with pytest.raises(DlmsError), a_gmac_reader(bytes(16), wire):
-        pass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from agent.dlms import axdr
-from hil.meters.dlms import DlmsBus, DlmsMeter
-from hil.meters.dlms_objects import date_time
-from hil.meters.hdlc_server import Ear, build
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.clock import MeterClock, Zone
+from hil.meters.dlms.hdlc import Ear, build
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.steady import Steady
 
 _NOW_UTC_S = 1_750_000_000
@@ -42,17 +43,17 @@ class _Client:
 
 
 def _shown(utc_s: int) -> bytes:
-    return b"\xc4\x01\xc1\x00" + axdr.octets(date_time(utc_s, 60))
+    return b"\xc4\x01\xc1\x00" + axdr.octets(Zone(60).date_time(utc_s))
 
 
 def _meter(settable: bool) -> DlmsMeter:
-    return DlmsMeter(Steady("D0000017"), password=None, ahead_s=90.0, settable=settable)
+    return DlmsMeter(Steady("D0000017"), password=None, clock=MeterClock(90.0), settable=settable)
 
 
 def test_a_clock_that_is_ahead_tells_its_own_time_until_it_is_set() -> None:
     client = _Client(_meter(settable=True))
     assert client.clock() == _shown(_NOW_UTC_S + 90)
-    assert client.set_clock(axdr.octets(date_time(_NOW_UTC_S, 60))) == b"\xc5\x01\xc1\x00"
+    assert client.set_clock(axdr.octets(Zone(60).date_time(_NOW_UTC_S))) == b"\xc5\x01\xc1\x00"
     assert client.clock() == _shown(_NOW_UTC_S)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.dlms import axdr
-from hil.meters.dlms import DlmsBus, DlmsMeter
-from hil.meters.hdlc_server import Ear, Heard, build, frame_check
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.hdlc import Ear, Heard, build, frame_check
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.shown import Gauges, Recorded, Registers
 
 NOW_UTC_S = 1_763_820_003
@@ -150,8 +151,8 @@ def test_the_public_client_sees_the_serial_number_and_no_register(meter):
         ("0003 01001f0700ff 02", "06000001c9"),
         ("0003 0100020700ff 02", "06000003e8"),
         ("0007 0100630100ff 04", "0600000384"),
-        ("0007 0100630100ff 07", "0600000d20"),
-        ("0007 0100630100ff 08", "0600000d20"),
+        ("0007 0100630100ff 07", "0600001680"),
+        ("0007 0100630100ff 08", "0600001680"),
         ("0001 00002a0000ff 02", "0910" + b"LSC1000000000001".hex()),
         ("0008 0000010000ff 02", "090c07e90b1606 0f00030 0ffc400".replace(" ", "")),
     ],
@@ -191,12 +192,12 @@ def test_a_range_without_deviation_is_in_the_meters_own_time(reader):
 
 def test_entries_count_from_the_oldest_and_zero_is_the_newest(reader):
     reader.connect("818014 050207ee 060207ee 070400000001 080400000007")
-    newest = bytes.fromhex("02 0204 0600000d20 0600000000 120001 120000".replace(" ", ""))
+    newest = bytes.fromhex("02 0204 0600001680 0600000000 120001 120000".replace(" ", ""))
     (row,) = rows_of(reader.ask(get("0007 0100630100ff 02", newest)))
     assert row[2] == LAST_END_UTC_S // 900
     oldest = bytes.fromhex("02 0204 0600000001 0600000001 120001 120000".replace(" ", ""))
     (row,) = rows_of(reader.ask(get("0007 0100630100ff 02", oldest)))
-    assert row[2] == LAST_END_UTC_S // 900 - 35 * 96 + 1
+    assert row[2] == LAST_END_UTC_S // 900 - 60 * 96 + 1
 
 
 def test_a_long_answer_comes_in_blocks(meter):

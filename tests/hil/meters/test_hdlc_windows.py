@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.meters.hdlc_server import Ear, Heard, Station
+from hil.meters.dlms.hdlc import Ear, Heard, Station
 
 _METER, _CLIENT = b"\x03", b"\x21"
 _SNRM_WINDOWS_7 = bytes.fromhex("81800c 0502 0080 0602 0080 0701 07 0801 07".replace(" ", ""))
@@ -20,9 +20,9 @@ class _Bench:
         self.station = Station(self._serve, lambda: None, client_window=client_window)
         (self.ua,) = self.say(0x93, _SNRM_WINDOWS_7)
 
-    def _serve(self, _sap: int, request: bytes) -> bytes:
+    def _serve(self, _sap: int, request: bytes) -> list[bytes]:
         self.requests.append(request)
-        return request
+        return [request]
 
     def say(self, control: int, payload: bytes = b"", more: bool = False) -> list[Heard]:
         heard = Heard(_METER, _CLIENT, control, payload, more)
@@ -82,7 +82,7 @@ def test_a_busy_client_is_left_alone_and_a_rejecting_one_hears_the_rest_again() 
 
 
 def test_a_meter_deaf_to_others_hears_another_client_only_after_the_first_disconnects() -> None:
-    station = Station(lambda _sap, request: request, lambda: None, deaf_to_others=True)
+    station = Station(lambda _sap, request: [request], lambda: None, deaf_to_others=True)
     other = Heard(_METER, b"\x03", 0x93, b"", False)
     assert station.receive(Heard(_METER, _CLIENT, 0x93, b"", False))
     assert station.receive(other) == b""

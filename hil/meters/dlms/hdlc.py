@@ -9,9 +9,13 @@ nothing is sent while it is busy (RNR).
 from __future__ import annotations
 
 import binascii
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
+INACTIVITY_S: Final = 120.0
+"""Default of IEC 62056-6-2, class 23."""
 _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
@@ -99,22 +103,33 @@ class Ear:
 
 
 class Station:
-    """One meter's link. `service` turns a whole request (LLC and APDU) into a whole answer."""
+    """One meter's link. `service` turns a whole request (LLC and APDU) into whole answers.
+
+    Mostly one answer; none or several, one after the other, where the services want it.
+    """
 
     def __init__(
         self,
-        service: Callable[[int, bytes], bytes],
+        service: Callable[[int, bytes], list[bytes]],
         on_reset: Callable[[], None],
         *,
         longest_info: int = 2030,
         window: int = 7,
         client_window: int = 1,
         deaf_to_others: bool = False,
+        inactivity_s: float = INACTIVITY_S,
+        quirks: frozenset[str] = frozenset(),
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`window` frames at most are sent in a row, `client_window` taken in a row.
 
         `deaf_to_others`: while one client is connected, frames of others get no answer.
+        After `inactivity_s` of silence there is no link any more.
         """
+        self._inactivity_s = inactivity_s
+        self._quirks = quirks
+        self._now_s = now_s
+        self._heard_s = now_s()
         self._takes = client_window
         self._deaf_to_others = deaf_to_others
         self._client_window = 1
@@ -129,18 +144,26 @@ class Station:
         self._expected = 0
         self._base = 0
         self._sent = 0
-        self._segments: list[bytes] = []
+        self._segments: list[tuple[bytes, bool]] = []
+        """Those not acknowledged, and whether more of the same answer follow."""
         self._request = b""
 
     def receive(self, heard: Heard) -> bytes:
         """The frames that answer one frame; empty when the meter stays silent."""
+        now_s = self._now_s()
+        if self._connected and now_s - self._heard_s > self._inactivity_s:
+            self._connected = False
+            self._on_reset()
         if self._deaf_to_others and self._connected and heard.sender != self._client:
             return b""
+        self._heard_s = now_s
         if heard.control == 0x93:
             return self._connect(heard)
         if heard.control == 0x53:
             was_connected, self._connected = self._connected, False
             self._on_reset()
+            if was_connected and "UA with parameters to DISC" in self._quirks:
+                return build(heard.sender, heard.to, 0x73, self._parameters(128))
             return build(heard.sender, heard.to, 0x73 if was_connected else 0x1F)
         if not self._connected or heard.sender != self._client:
             return build(heard.sender, heard.to, 0x1F)
@@ -167,10 +190,17 @@ class Station:
         accepts = max(32, min(wanted[5], self._longest_info))
         self._window = max(1, min(wanted[8], self._widest))
         self._client_window = max(1, min(wanted[7], self._takes))
+        if "UA without parameters" in self._quirks:
+            self._info, self._window, self._client_window = 128, 1, 1
         self._connected, self._client = True, heard.sender
         self._expected = self._base = self._sent = 0
         self._segments, self._request = [], b""
         self._on_reset()
+        if "UA without parameters" in self._quirks:
+            return build(heard.sender, heard.to, 0x73)
+        return build(heard.sender, heard.to, 0x73, self._parameters(accepts))
+
+    def _parameters(self, accepts: int) -> bytes:
         body = (
             b"\x05\x02"
             + self._info.to_bytes(2, "big")
@@ -181,7 +211,7 @@ class Station:
             + b"\x08\x04"
             + self._client_window.to_bytes(4, "big")
         )
-        return build(heard.sender, heard.to, 0x73, b"\x81\x80" + bytes([len(body)]) + body)
+        return b"\x81\x80" + bytes([len(body)]) + body
 
     def _information(self, heard: Heard) -> bytes:
         number = heard.control >> 1 & 7
@@ -197,9 +227,12 @@ class Station:
         if heard.more:
             return self._ready(heard) if polls else b""
         request, self._request = self._request, b""
-        answer = self._service(heard.sender[-1] >> 1, request)
         size = self._info
-        self._segments = [answer[at : at + size] for at in range(0, len(answer), size)]
+        self._segments = [
+            (answer[at : at + size], at + size < len(answer))
+            for answer in self._service(heard.sender[-1] >> 1, request)
+            for at in range(0, len(answer), size)
+        ]
         self._sent = 0
         return self._transmit(heard)
 
@@ -220,11 +253,10 @@ class Station:
             return self._ready(heard)
         self._sent = len(window)
         frames = []
-        for place, segment in enumerate(window):
+        for place, (segment, more) in enumerate(window):
             control = self._expected << 5 | (self._base + place & 7) << 1
             if place == len(window) - 1:
                 control |= 0x10
-            more = place < len(self._segments) - 1
             frames.append(build(heard.sender, heard.to, control, segment, more))
         return b"".join(frames)
 

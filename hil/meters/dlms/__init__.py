@@ -1,0 +1,1 @@
+"""Simulated DLMS meters: link, association, ciphers and services, written apart from the agent."""

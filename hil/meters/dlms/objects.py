@@ -1,0 +1,173 @@
+"""The attributes and methods of one simulated meter at one true instant, encoded."""
+
+from __future__ import annotations
+
+import struct
+
+from agent.dlms import axdr
+from agent.dlms.constants import Tag
+from hil.meters.dlms.load_profile import LoadProfile, wrapped
+from hil.meters.dlms.meter import MODELS, PERIOD_S, DlmsMeter
+from hil.meters.dlms.names import (
+    CLOCK,
+    COUNTER,
+    CURRENT,
+    CURRENT_RATIO,
+    CUSTOMER_TEXT,
+    DEVICE_NAME,
+    EXPORT,
+    FREQUENCY,
+    IMPORT,
+    LOAD_PROFILE,
+    LOGS,
+    POWER_IN,
+    POWER_OUT,
+    QUADRANTS,
+    REACTIVE,
+    SCALER_UNIT,
+    SERIAL,
+    STATUS,
+    VOLTAGE,
+    VOLTAGE_RATIO,
+    event_code,
+)
+from hil.meters.dlms.results import DENIED, OTHER_REASON, SUCCESS, TYPE_UNMATCHED, UNDEFINED
+from hil.meters.shown import Registers
+
+_ADJUST_TO_QUARTER, _ADJUST_TO_MINUTE, _SHIFT_TIME = 1, 3, 6
+_LONGEST_SHIFT_S = 900
+
+
+class Objects:
+    """What the objects of `meter` say and do; the registers are looked at once."""
+
+    def __init__(self, meter: DlmsMeter, at_utc_s: float) -> None:
+        self._meter = meter
+        self._model = MODELS[meter.model]
+        self.at_utc_s = at_utc_s
+        self._registers: Registers | None = None
+        self._logs = {name: meter.logs[log] for log, name in LOGS.items()}
+
+    @property
+    def registers_read(self) -> Registers | None:
+        """The registers, if any of them was asked for."""
+        return self._registers
+
+    def read(self, class_id: int, name: bytes, index: int, selection: bytes) -> tuple[int, bytes]:
+        """(data-access result, encoded value) of one attribute."""
+        if class_id == 7 and name == LOAD_PROFILE:
+            return LoadProfile(self._meter, self.at_utc_s).attribute(index, selection)
+        if class_id == 7 and name in self._logs:
+            log, zone = self._logs[name], self._meter.zone
+            return log.attribute(name, index, selection, zone, self._meter.quirks)
+        if selection:
+            return OTHER_REASON, b""
+        if index == 1:
+            return SUCCESS, axdr.octets(name)
+        value = self._value(class_id, name, index)
+        return (UNDEFINED, b"") if value is None else (SUCCESS, value)
+
+    def write(self, class_id: int, name: bytes, index: int, value: bytes) -> int:
+        """The data-access result of a SET."""
+        if (class_id, name, index) == (1, CUSTOMER_TEXT, 2):
+            text, _ = axdr.decode(value)
+            if not isinstance(text, bytes):
+                return TYPE_UNMATCHED
+            self._meter.customer_text = text
+            return SUCCESS
+        if (class_id, name, index) != (8, CLOCK, 2):
+            return DENIED
+        octets, _ = axdr.decode(value)
+        try:
+            shown_s = self._meter.zone.instant(octets)
+        except (ValueError, TypeError, struct.error):
+            return TYPE_UNMATCHED
+        self._meter.set_clock(shown_s, self.at_utc_s)
+        return SUCCESS
+
+    def act(self, class_id: int, name: bytes, method: int, parameters: bytes) -> int:
+        """The action result of a method; none of them returns anything."""
+        if (class_id, name) != (8, CLOCK):
+            return UNDEFINED
+        shown_s = self._meter.clock.shown_s(self.at_utc_s)
+        value = axdr.decode(parameters)[0] if parameters else None
+        if method == _SHIFT_TIME:
+            if not isinstance(value, int) or abs(value) > _LONGEST_SHIFT_S:
+                return TYPE_UNMATCHED
+            self._meter.set_clock(shown_s + value, self.at_utc_s)
+            return SUCCESS
+        grid_s = {_ADJUST_TO_QUARTER: PERIOD_S, _ADJUST_TO_MINUTE: 60}.get(method)
+        if grid_s is None:
+            return DENIED
+        self._meter.set_clock(round(shown_s / grid_s) * grid_s, self.at_utc_s)
+        return SUCCESS
+
+    def _value(self, class_id: int, name: bytes, index: int) -> bytes | None:
+        if class_id == 3:
+            return self._register(name, index)
+        if class_id == 1 and index == 2:
+            return self._data(name)
+        if class_id == 8 and name == CLOCK:
+            return self._clock(index)
+        return None
+
+    def _data(self, name: bytes) -> bytes | None:
+        meter = self._meter
+        texts = {
+            SERIAL: lambda: meter.shown.serial.encode("ascii"),
+            DEVICE_NAME: lambda: self._model.device_name.encode("ascii"),
+            CUSTOMER_TEXT: lambda: meter.customer_text,
+        }
+        if name in texts:
+            return axdr.octets(texts[name]())
+        if name == STATUS:
+            return axdr.number(Tag.U8, 0)
+        if name == COUNTER and meter.security is not None:
+            return axdr.number(Tag.U32, max(0, meter.security.heard))
+        if self._model.ratios is not None and name in (CURRENT_RATIO, VOLTAGE_RATIO):
+            return axdr.number(Tag.U16, self._model.ratios[name == VOLTAGE_RATIO])
+        for log in self._logs:
+            if name == event_code(log):
+                entries = self._logs[log].entries
+                return axdr.number(Tag.U8, entries[-1][1] if entries else 0)
+        return None
+
+    def _clock(self, index: int) -> bytes | None:
+        zone = self._meter.zone
+        if index == 2:
+            return axdr.octets(zone.date_time(self._meter.clock.shown_s(self.at_utc_s)))
+        if index == 3:
+            return axdr.number(Tag.I16, -zone.utc_offset_min)
+        return axdr.number(Tag.U8, 0) if index == 4 else None
+
+    def _register(self, name: bytes, index: int) -> bytes | None:
+        if index == 3 and name in SCALER_UNIT:
+            scaler, unit = SCALER_UNIT[name]
+            return axdr.structure(axdr.number(Tag.I8, scaler), axdr.number(Tag.ENUM, unit))
+        if index != 2:
+            return None
+        if name in (IMPORT, EXPORT, REACTIVE, *QUADRANTS):
+            return self._energy(name)
+        gauges = self._meter.shown.gauges(self.at_utc_s)
+        shown = {
+            VOLTAGE: (Tag.U16, round(gauges.voltage_v * 10)),
+            CURRENT: (Tag.U32, round(abs(gauges.current_a) * 100)),
+            POWER_IN: (Tag.U32, max(0, round(gauges.power_w))),
+            POWER_OUT: (Tag.U32, max(0, -round(gauges.power_w))),
+            FREQUENCY: (Tag.U16, round(gauges.frequency_hz * 100)),
+        }
+        return axdr.number(shown[name][0], wrapped(*shown[name])) if name in shown else None
+
+    def _energy(self, name: bytes) -> bytes:
+        if self._registers is None:
+            self._registers = self._meter.shown.registers(self.at_utc_s)
+        shown = self._registers
+        second = shown.import_varh // 4
+        counted = {
+            IMPORT: shown.import_wh,
+            EXPORT: shown.export_wh,
+            REACTIVE: shown.import_varh,
+            QUADRANTS[0]: shown.import_varh - second,
+            QUADRANTS[1]: second,
+        }[name]
+        return axdr.number(self._model.energy_tag, wrapped(self._model.energy_tag, counted))
