@@ -41,6 +41,7 @@ from agent.dlms.constants import Conformance, GetKind
 from agent.dlms.errors import (
     AccessRefused,
     AnswerMalformed,
+    AnswerTooLarge,
     DlmsError,
     MeterDiffers,
     RequestTooLong,
@@ -268,15 +269,24 @@ class Client:
         return [value for _, value in results]
 
     def _collect(self, request: bytes, invoke: int, what: str) -> bytes:
-        """The data of a GET response, its blocks asked for one by one and joined."""
-        answer = self._get_answer(request, invoke, what)
-        if answer.kind != GetKind.WITH_DATABLOCK:
-            return answer.data
-        return self._joined(
-            answer,
-            lambda block: self._get_answer(get_next_request(invoke, block), invoke, what),
-            what,
-        )
+        """The data of a GET response, its blocks asked for one by one and joined.
+
+        After an answer that is too large the association is a new one: what is
+        left of the answer must not meet the next request.
+        """
+        try:
+            answer = self._get_answer(request, invoke, what)
+            if answer.kind != GetKind.WITH_DATABLOCK:
+                return answer.data
+            return self._joined(
+                answer,
+                lambda block: self._get_answer(get_next_request(invoke, block), invoke, what),
+                what,
+            )
+        except AnswerTooLarge:
+            self.close()
+            self.open()
+            raise
 
     def _joined(self, first: Block, after: Callable[[int], Block], what: str) -> bytes:
         with said_by(self._name):

@@ -1,9 +1,10 @@
-"""A meter's event logs: profiles whose rows are entries, read by range from where one left off.
+"""A meter's event logs: profiles whose rows are entries, read on from where one left off.
 
 Columns are mapped from attribute 3: the clock, the event code, and whatever
 else there is goes into the detail. One call asks for a bounded stretch of
 time, wider while nothing is found and narrower when the answer is too large,
-so that the first look into a full log costs no more than the later ones.
+so that the first look into a full log costs no more than the later ones. A
+meter that refuses ranges is read by number of entry, the newest ones first.
 Source: IEC 62056-6-1, logs 0.0.99.98.x.255, event codes 0.0.96.11.x.255.
 """
 
@@ -13,15 +14,21 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
-from agent.dlms.apdu.selection import by_range
+from agent.dlms.apdu.selection import by_entry, by_range
 from agent.dlms.client import Client
 from agent.dlms.constants import obis_text
-from agent.dlms.errors import AnswerMalformed, AnswerTooLarge, MeterDiffers
+from agent.dlms.errors import (
+    AccessRefused,
+    AnswerMalformed,
+    AnswerTooLarge,
+    MeterDiffers,
+    ServiceRefused,
+)
 from agent.dlms.load_profile.columns import RowsDoNotFit, capture_positions
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.rows import decode_rows
@@ -36,6 +43,11 @@ STRETCH_S: Final = 7 * 86400
 _AHEAD_S: Final = 86400
 """A meter's clock may be so far ahead that its newest entries lie in our future."""
 _LONGEST_DETAIL: Final = 200
+ENTRIES: Final = 32
+"""Asked for at once by number; halved while it is too much."""
+_SET_BACK_S: Final = 3600
+"""A clock may have been set back by so much between two entries."""
+_TEMPORARY: Final = "temporary-failure"
 _EVENT_CODE: Final = re.compile(rb"\x00\x00\x60\x0b.\xff", re.DOTALL)
 
 
@@ -60,10 +72,12 @@ class EventLogReader:
         self._clock = clock
         self._meter = f"{meter}, {name} log"
         self._columns: _Columns | None = None
+        self._refuses_ranges = False
 
     def forget(self) -> None:
         """Another meter answers now."""
         self._columns = None
+        self._refuses_ranges = False
 
     def read(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
         """The next entries at or after an instant, oldest first; raises DlmsError.
@@ -71,6 +85,22 @@ class EventLogReader:
         Empty, or with entries of that very second alone, only when there are no
         later ones: then the whole time up to now was asked for.
         """
+        if self._refuses_ranges:
+            return self._by_entry(client, after_utc_s)
+        try:
+            return self._by_range(client, after_utc_s)
+        except (AccessRefused, ServiceRefused) as error:
+            if _TEMPORARY in str(error):
+                raise
+            try:
+                events = self._by_entry(client, after_utc_s)
+            except (AccessRefused, ServiceRefused):
+                raise error from None
+            log.warning("%s: reads it by entry from now on; by range: %s", self._meter, error)
+        self._refuses_ranges = True
+        return events
+
+    def _by_range(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
         until_utc_s = int(self._clock.now_utc_s()) + _AHEAD_S
         events: list[MeterEvent] = []
         since_utc_s, stretch_s = after_utc_s, STRETCH_S
@@ -89,9 +119,55 @@ class EventLogReader:
             since_utc_s, stretch_s = last_utc_s + 1, stretch_s * 2
         return events
 
+    def _by_entry(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
+        """All entries at or after an instant, looked for from the newest back."""
+        in_use = client.get(replace(self._settings.buffer, index=7))
+        if not isinstance(in_use, int) or in_use < 0:
+            raise AnswerMalformed(f"{self._meter}: expected entries in use, came {in_use!r}")
+        newest_first = in_use > ENTRIES and self._begins_with_newest(client, in_use)
+        found: list[MeterEvent] = []
+        most, read = ENTRIES, 0
+        while read < in_use:
+            count = min(most, in_use - read)
+            first = read + 1 if newest_first else in_use - read - count + 1
+            try:
+                events = self._selected(client, by_entry(first, first + count - 1))
+            except AnswerTooLarge:
+                if count == 1:
+                    raise
+                most = count // 2
+                continue
+            found = (events[::-1] if newest_first else events) + found
+            read += count
+            if events and max(event.at_utc_s for event in events) < after_utc_s - _SET_BACK_S:
+                break
+        if read > most:
+            self._check_still(client, 1 if newest_first else in_use, found)
+        kept = [event for event in found if event.at_utc_s >= after_utc_s]
+        return sorted(kept, key=lambda event: event.at_utc_s)
+
+    def _begins_with_newest(self, client: Client, in_use: int) -> bool:
+        stamps = [
+            max((event.at_utc_s for event in self._selected(client, by_entry(at, at))), default=0)
+            for at in (1, in_use)
+        ]
+        return stamps[0] > stamps[1]
+
+    def _check_still(self, client: Client, newest: int, found: Sequence[MeterEvent]) -> None:
+        """An entry written between two requests moves the others: one would be read twice."""
+        if self._selected(client, by_entry(newest, newest)) != list(found[-1:]):
+            raise AnswerMalformed(
+                f"{self._meter}: entries were written while it was read by number; read it again"
+            )
+
     def _stretch(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[MeterEvent]:
         # A second more at each end: some meters leave the bounds out.
         selection = by_range(self._time.octets(first_utc_s - 1), self._time.octets(last_utc_s + 1))
+        events = self._selected(client, selection)
+        kept = [event for event in events if first_utc_s <= event.at_utc_s <= last_utc_s]
+        return sorted(kept, key=lambda event: event.at_utc_s)
+
+    def _selected(self, client: Client, selection: bytes) -> list[MeterEvent]:
         columns = self._columns or self._learn(client)
         data = client.get_data(self._settings.buffer, selection)
         try:
@@ -102,8 +178,7 @@ class EventLogReader:
                 raise
             log.warning("%s: the columns have changed (%s)", self._meter, error)
             events = self._events(data, fresh)
-        kept = [event for event in events if first_utc_s <= event.at_utc_s <= last_utc_s]
-        return sorted(kept, key=lambda event: event.at_utc_s)
+        return events
 
     def _learn(self, client: Client) -> _Columns:
         encoded = client.get_data(self._settings.capture_objects)

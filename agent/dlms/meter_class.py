@@ -61,6 +61,8 @@ class LoadProfile:
     null_is_previous: bool
     access: Literal["range", "entry", "range, else entry"] = "range, else entry"
     """How rows are selected; by entry where the range is refused or its answer is wrong."""
+    order: Literal["oldest first", "newest first"] = "oldest first"
+    """In which order the buffer is: entry 1 is its first row, a null repeats the row above it."""
     energies: Literal["counters", "deltas"] = "counters"
     """Whether an energy column holds the counter at the row's stamp or the interval's energy."""
     side: Literal["primary", "secondary"] = "primary"

@@ -237,6 +237,7 @@ def _profile(table: Table) -> LoadProfile:
         null_is_previous=table.choice("null_value", ("previous", "missing"), "previous")
         == "previous",
         access=table.choice("access", ("range", "entry", "range, else entry"), "range, else entry"),
+        order=table.choice("order", ("oldest first", "newest first"), "oldest first"),
         energies=table.choice("energies", ("counters", "deltas"), "counters"),
         side=table.choice("side", ("primary", "secondary"), "primary"),
         period_s=table.within("period_s", 60, 86400) if "period_s" in table else None,

@@ -5,6 +5,9 @@ does not need. Rules: a null clock is the stamp before plus the capture
 period; a null value is the value before, or missing, as the class says; of
 rows with the same stamp the first counts and is marked, because the meter's
 clock was set back; a row whose stamp is not on the period is passed over.
+Where the buffer begins with its newest row, a null clock is the stamp above it
+less the period, and "before" and "first" mean what the meter wrote earlier:
+but for a null value, which is the one above it.
 """
 
 from __future__ import annotations
@@ -163,9 +166,10 @@ class Columns:
         columns = list(zip(*rows, strict=False))
         ends_utc_s, flags = self._ends_and_flags(columns, len(rows))
         values = [self._values(name, columns, len(rows)) for name in _VALUES]
-        kept, off = self._kept(
-            zip(ends_utc_s, *values, flags, strict=True), first_utc_s, last_utc_s
-        )
+        written = list(zip(ends_utc_s, *values, flags, strict=True))
+        if self.profile.order == "newest first":
+            written.reverse()
+        kept, off = self._kept(written, first_utc_s, last_utc_s)
         known = [end for end in ends_utc_s if end != _NO_STAMP] or [0]
         return ProfileAnswer(kept, len(rows), min(known), max(known), tuple(off))
 
@@ -219,6 +223,7 @@ class Columns:
     def _filled_clocks(self, clocks: Sequence[Any]) -> list[int]:
         """Stamps with those of null clocks; nothing is known before the first that is written."""
         ends_utc_s: list[int] = []
+        step_s = self.period_s if self.profile.order == "oldest first" else -self.period_s
         previous = _NO_STAMP
         for octets in clocks:
             if isinstance(octets, bytes):
@@ -228,7 +233,7 @@ class Columns:
                     f"{self.meter}: expected a row's clock as a date-time, came {octets!r}"
                 )
             elif previous != _NO_STAMP:
-                previous += self.period_s
+                previous += step_s
             ends_utc_s.append(previous)
         return ends_utc_s
 

@@ -4,7 +4,8 @@ Columns are mapped from attribute 3 and mapped anew only when its hash differs.
 It is read again once a day, when rows come that do not fit, and when another
 meter answers. A range is widened and its rows filtered here, because meters
 differ in which bounds they include. A range is not believed when it leaves out
-rows that the meter has by entry; what worked is remembered for this meter.
+rows that the meter has by entry. Less is asked for where an answer is too
+large. What worked is remembered for this meter.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.apdu.selection import by_entry, by_range
 from agent.dlms.client import Client
-from agent.dlms.errors import AccessRefused, AnswerMalformed, MeterDiffers, ServiceRefused
+from agent.dlms.errors import (
+    AccessRefused,
+    AnswerMalformed,
+    AnswerTooLarge,
+    MeterDiffers,
+    ServiceRefused,
+)
+from agent.dlms.load_profile.belief import RangeBelief
 from agent.dlms.load_profile.columns import (
     Columns,
     ProfileAnswer,
@@ -83,7 +91,8 @@ class ProfileReader:
         self._checked_utc_s = 0.0
         self._anchored: Anchored | None = None
         self._access = profile.access
-        self._proven: set[str] = set()
+        self._belief = RangeBelief(whole_hours=profile.whole_hours)
+        self._most_rows = profile.slice_rows
         self._memory_begins_utc_s = 0
         self._identified = False
         self.newest: tuple[float, int] | None = None
@@ -99,7 +108,8 @@ class ProfileReader:
         self._columns = None
         self._anchored = None
         self._access = self._profile.access
-        self._proven = set()
+        self._belief.forget()
+        self._most_rows = self._profile.slice_rows
         self.newest = None
 
     def read(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
@@ -195,13 +205,24 @@ class ProfileReader:
         self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int
     ) -> ProfileAnswer:
         answers: list[ProfileAnswer] = []
-        step_s = self._profile.slice_rows * columns.period_s
-        for first in range(first_utc_s, last_utc_s + 1, step_s):
-            last = min(first + step_s - 1, last_utc_s)
-            if last < self._memory_begins_utc_s:
-                continue
-            answers.append(self._slice(client, columns, first, last))
+        first = first_utc_s
+        while first <= last_utc_s:
+            last = min(first + self._most_rows * columns.period_s - 1, last_utc_s)
+            if last >= self._memory_begins_utc_s:
+                try:
+                    answers.append(self._slice(client, columns, first, last))
+                except AnswerTooLarge as error:
+                    self._ask_for_less((last - first) // columns.period_s + 1, error)
+                    continue
+            first = last + 1
         return joined(answers)
+
+    def _ask_for_less(self, rows: int, error: AnswerTooLarge) -> None:
+        """From now on half of what was too much; raises `error` where that was one row."""
+        if rows <= 1:
+            raise error
+        self._most_rows = rows // 2
+        log.warning("%s: asks for %d rows at most from now on: %s", self._meter, rows // 2, error)
 
     def _slice(self, client: Client, columns: Columns, first: int, last: int) -> ProfileAnswer:
         if self._access == "entry":
@@ -215,9 +236,16 @@ class ProfileReader:
             if self._access == "range" or _TEMPORARY in str(error):
                 raise
             return self._instead_of(error, client, columns, first, last)
+        except AnswerTooLarge as error:
+            # So much for a few rows: it gives its whole buffer, whatever the range.
+            if self._access == "range" or last - first > _FEW_ENTRIES * columns.period_s:
+                raise
+            return self._instead_of(error, client, columns, first, last)
         answer = columns.read(data, first, last)
         self._note_newest(answer, until)
-        if self._access == "range" or self._believed(answer, first, last, since, until, columns):
+        if self._access == "range" or self._belief.holds(
+            answer, (first, last), (since, until), columns.period_s, self._clock.now_utc_s()
+        ):
             return answer
         return self._instead_of(answer, client, columns, first, last)
 
@@ -229,39 +257,9 @@ class ProfileReader:
             last += -last % 3600
         return first, last
 
-    def _believed(
-        self, answer: ProfileAnswer, first: int, last: int, since: int, until: int, columns: Columns
-    ) -> bool:
-        """Whether rows that did not come are rows that the meter does not have.
-
-        A meter that takes whole hours only, or that reads the bounds in another
-        zone, is found out by rows that it should have had.
-        """
-        if self._missing(answer, first, last, columns.period_s) == 0:
-            self._prove(answer, since, until, columns.period_s)
-            return bool(answer.count)
-        inside = since <= answer.oldest_utc_s and answer.newest_utc_s <= until
-        return self._proven == {"start", "end"} and bool(answer.count) and inside
-
-    def _prove(self, answer: ProfileAnswer, since: int, until: int, period_s: int) -> None:
-        """Notes which bounds are honoured though they lie within an hour."""
-        if not answer.rows:
-            return
-        hours = self._profile.whole_hours or period_s % 3600 == 0
-        if hours or answer.rows[0].end_utc_s < since + -since % 3600:
-            self._proven.add("start")
-        if hours or answer.rows[-1].end_utc_s > until - until % 3600:
-            self._proven.add("end")
-
-    def _missing(self, answer: ProfileAnswer, first: int, last: int, period_s: int) -> int:
-        """Ends in the range without row; the newest may just not be written yet."""
-        settled = min(last, int(self._clock.now_utc_s()) - period_s)
-        expected = settled // period_s - (first - 1) // period_s
-        return max(0, expected - sum(row.end_utc_s <= settled for row in answer.rows))
-
     def _instead_of(
         self,
-        by_range_came: ProfileAnswer | AccessRefused | ServiceRefused,
+        by_range_came: ProfileAnswer | AccessRefused | ServiceRefused | AnswerTooLarge,
         client: Client,
         columns: Columns,
         first: int,
@@ -286,7 +284,7 @@ class ProfileReader:
         return entries
 
     def _by_entry(self, client: Client, columns: Columns, first: int, last: int) -> ProfileAnswer:
-        """Rows by number, 1 being the oldest; the numbers may move by a row while we read."""
+        """Rows by place, 1 being the oldest; the places may move by a row while we read."""
         in_use = self._entries_in_use(client)
         slack = self._profile.widen_rows + 1 + _SET_BACK_S // columns.period_s
         found = self._first_entry(client, columns, first, in_use) if in_use else 1
@@ -295,7 +293,7 @@ class ProfileReader:
         begin = max(1, found - slack)
         wanted = (last - first) // columns.period_s + 2 * slack + _FEW_ENTRIES
         # Two at least: each block repeats a row, as a full buffer may drop one meanwhile.
-        count = max(2, min(wanted, self._profile.slice_rows))
+        count = max(2, min(wanted, self._most_rows))
         answers: list[ProfileAnswer] = []
         at = begin
         beyond_s = last + _SET_BACK_S
@@ -314,7 +312,7 @@ class ProfileReader:
         return answer
 
     def _first_entry(self, client: Client, columns: Columns, first: int, in_use: int) -> int:
-        """An entry not after the first of the range, found by the stamps of single entries.
+        """A place not after the first of the range, found by the stamps of single entries.
 
         Without gaps the period says which it is; with gaps it is nearer to the newest.
         """
@@ -323,7 +321,7 @@ class ProfileReader:
         low, high = max(1, in_use - ago), in_use
         if high - low <= _FEW_ENTRIES:
             return low
-        stamp = self._stamp(client, columns, low)
+        stamp = self._stamp(client, columns, low, in_use)
         if stamp > first:
             if low == 1:
                 self._memory_begins_utc_s = stamp - _MOST_SET_BACK_S
@@ -333,17 +331,16 @@ class ProfileReader:
             if high - low <= _FEW_ENTRIES:
                 break
             middle = (low + high) // 2
-            seen = self._stamp(client, columns, middle)
+            seen = self._stamp(client, columns, middle, in_use)
             if 0 < seen <= first:
                 low, stamp = middle, seen
             else:
                 high = middle
         return low
 
-    def _stamp(self, client: Client, columns: Columns, entry: int) -> int:
-        """Stamp of one entry; 0 where it has none."""
-        answer = columns.read(self._buffer(client, by_entry(entry, entry)), 0, 0)
-        return max(0, answer.newest_utc_s)
+    def _stamp(self, client: Client, columns: Columns, place: int, in_use: int) -> int:
+        """Stamp of the row at one place; 0 where it has none."""
+        return max(0, self._entries(client, columns, (place, 1, in_use), 0, 0).newest_utc_s)
 
     def _entries(
         self,
@@ -353,10 +350,13 @@ class ProfileReader:
         first: int,
         last: int,
     ) -> ProfileAnswer:
-        """`entries`: the first, how many, and how many there are; up to the last is 0."""
+        """`entries`: the first place, how many, and how many there are; up to the last is 0."""
         at, count, in_use = entries
         to = at + count - 1
-        selection = by_entry(at, 0 if to >= in_use else to)
+        if self._profile.order == "newest first":
+            selection = by_entry(max(1, in_use + 1 - to), in_use + 1 - at)
+        else:
+            selection = by_entry(at, 0 if to >= in_use else to)
         return columns.read(self._buffer(client, selection), first, last)
 
     def _entries_in_use(self, client: Client) -> int:

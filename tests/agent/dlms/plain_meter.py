@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from agent.dlms import axdr
 from agent.dlms.constants import obis
+from agent.dlms.errors import AnswerTooLarge
 
 PERIOD_S = 900
 PROFILE = obis("1.0.99.1.0.255")
@@ -69,6 +70,8 @@ class PlainMeter:
     """What was read or done, such as `range`, `entry`, `columns`, `set`, `shift`."""
     links: int = 0
     longest_answer: int = 1 << 20
+    most_entries: int = 1 << 20
+    """Rows or entries; an answer with more of them is too large for the client."""
 
     def open(self) -> None:
         self.links += 1
@@ -127,9 +130,9 @@ class PlainMeter:
             objects, entries = self.logs[name]
             if index == 3:
                 return b"\x00" + axdr.array(objects)
-            self.asked.append("log")
-            first, last = (self.utc_s(octets) for octets in axdr.decode(selection, 1)[0][1:3])
-            return b"\x00" + axdr.array(entry for stamp, entry in entries if first < stamp < last)
+            if index == 7:
+                return b"\x00" + axdr.number(6, len(entries))
+            return self._log(entries, selection)
         if class_id == 7 and name == PROFILE:
             return self._profile(index, selection)
         if name == SERIAL:
@@ -148,6 +151,23 @@ class PlainMeter:
             return b"\x00" + axdr.number(6, self.counter)
         return None
 
+    def _log(self, entries: Sequence[tuple[int, bytes]], selection: bytes) -> bytes:
+        value, _ = axdr.decode(selection, 1)
+        if selection[0] == 2:
+            self.asked.append("log entry")
+            if "newest first" in self.habits:
+                entries = entries[::-1]
+            refused = "no entry" in self.habits
+            chosen = [entry for _, entry in entries[value[0] - 1 : value[1] or None]]
+        else:
+            self.asked.append("log")
+            first, last = (self.utc_s(octets) for octets in value[1:3])
+            refused = "range refused" in self.habits
+            chosen = [entry for stamp, entry in entries if first < stamp < last]
+        if len(chosen) > self.most_entries:
+            raise AnswerTooLarge("too much")
+        return _REFUSED if refused else b"\x00" + axdr.array(chosen)
+
     def _profile(self, index: int, selection: bytes) -> bytes | None:
         if index == 2:
             return self._buffer(selection)
@@ -165,7 +185,7 @@ class PlainMeter:
             first, last, *_ = value
             if "no entry" in self.habits:
                 return _REFUSED
-            return b"\x00" + self.encoded(self.rows[first - 1 : last or None])
+            return b"\x00" + self._fitting(self._ordered(self.rows)[first - 1 : last or None])
         self.asked.append("range")
         first, last = self._bound(value[1]), self._bound(value[2])
         if "range refused" in self.habits:
@@ -177,7 +197,16 @@ class PlainMeter:
         if "exclusive" in self.habits:
             first, last = first + 1, last - 1
         found = [row for row in self.rows if first <= row.stamp_utc_s <= last]
-        return b"\x00" + self.encoded(self.rows if "ignores range" in self.habits else found)
+        whole = "ignores range" in self.habits
+        return b"\x00" + self._fitting(self._ordered(self.rows if whole else found))
+
+    def _ordered(self, rows: Sequence[Row]) -> Sequence[Row]:
+        return rows[::-1] if "newest first" in self.habits else rows
+
+    def _fitting(self, rows: Sequence[Row]) -> bytes:
+        if len(rows) > self.most_entries:
+            raise AnswerTooLarge("too much")
+        return self.encoded(rows)
 
     def _bound(self, octets: bytes) -> int:
         if "bounds without deviation" in self.habits:
@@ -189,7 +218,8 @@ class PlainMeter:
         parts = []
         before: Row | None = None
         for row in rows:
-            steady = before and row.stamp_utc_s == before.stamp_utc_s + self.period_s
+            step_s = -self.period_s if "newest first" in self.habits else self.period_s
+            steady = before and row.stamp_utc_s == before.stamp_utc_s + step_s
             no_clock = "null clocks" in self.habits and steady
             clock = axdr.NULL if no_clock else axdr.octets(self.octets(row.stamp_utc_s))
             status = row.status

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.dlms import axdr
 from agent.dlms.driver import DlmsDriver
-from agent.dlms.errors import AccessRefused, MeterDiffers
+from agent.dlms.errors import AccessRefused, AnswerTooLarge, MeterDiffers
 from agent.dlms.load_profile.columns import RowsDoNotFit
 from agent.dlms.load_profile.scaling import Transformers
 from agent.dlms.meter_class import load_meter_class
@@ -104,7 +104,12 @@ HABITS = (
     "bounds without deviation",
     "null clocks",
     "null values",
+    "newest first",
 )
+
+
+def order(habits):
+    return "newest first" if "newest first" in habits else "oldest first"
 
 
 @pytest.mark.parametrize("habit", ["", *HABITS])
@@ -112,9 +117,25 @@ HABITS = (
 def test_whatever_the_meters_habit_the_rows_come(habit, ago):
     meter = a_meter(200, habit)
     first, last = EDGE - ago[1] * PERIOD_S, EDGE - ago[0] * PERIOD_S
-    driver = a_driver(meter)
+    driver = a_driver(meter, order=order([habit]))
     for _ in range(2):
         assert read(driver.profile(first, last)) == written(meter.rows, first, last)
+
+
+@pytest.mark.parametrize("access", ["range", "entry", "range, else entry"])
+@pytest.mark.parametrize("habit", ["", "ignores range", "newest first"])
+def test_less_is_asked_for_where_an_answer_is_too_large(habit, access):
+    meter = a_meter(200, habit, most_entries=20)
+    if (habit, access) == ("ignores range", "range"):
+        with pytest.raises(AnswerTooLarge):
+            a_driver(meter, access=access).profile(EDGE - 90 * PERIOD_S, EDGE)
+        return
+    driver = a_driver(meter, access=access, order=order([habit]))
+    found = read(driver.profile(EDGE - 90 * PERIOD_S, EDGE))
+    assert found == written(meter.rows, EDGE - 90 * PERIOD_S, EDGE)
+    asked = len(meter.asked)
+    driver.profile(EDGE - 9 * PERIOD_S, EDGE)
+    assert len(meter.asked) - asked <= 8, "what was too large is remembered"
 
 
 @pytest.mark.parametrize("habit", ["range refused", "range empty"])
@@ -323,7 +344,7 @@ def memories(draw):
 )
 def test_what_comes_is_what_was_written_and_all_of_it(rows, habits, slice_rows, asks):
     meter = PlainMeter(StoppedClock(), rows, frozenset(habits))
-    driver = a_driver(meter, slice_rows=slice_rows)
+    driver = a_driver(meter, slice_rows=slice_rows, order=order(habits))
     for ago, length in asks:
         first = EDGE - ago * PERIOD_S
         last = min(EDGE, first + length * PERIOD_S)
