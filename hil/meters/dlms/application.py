@@ -141,7 +141,7 @@ class Application:
         title = b"" if security is None else security.title
         if security is None or security.mechanism != "hls-gmac":
             return acse.answer(context, acse.ACCEPTED, 0, agreed, title=title)
-        ours = hashlib.sha256(aarq + security.said.to_bytes(4, "big")).digest()[:16]
+        ours = hashlib.sha256(aarq + (security.said + 1).to_bytes(4, "big")).digest()[:16]
         association.proof = _Proof(ours, asked.authentication, asked.title, security.heard)
         return acse.answer(
             context,
