@@ -12,12 +12,12 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agent.driver import ClockReading, MeterEvent, MeterRefused, ProfileDriver, ReadError
 from agent.store.event_table import EventRows, LogMark, fingerprint
-from wire.events import LARGEST_NUMBER, Event, cut_detail
+from wire.events import Event, EventsError, check_event, cut_detail
 from wire.quality import Quality
 
 log = logging.getLogger("loadscape.agent")
@@ -32,6 +32,12 @@ _EDGE_S = 60
 """No clock is set so near to an interval's edge."""
 _WORTH_SETTING_MS = 2000
 """A read is no more exact than that; the meter's class may ask for more."""
+_CLOCK_JUMPED_MS = 60_000
+"""Row stamps that differ by more from what the clock showed: it is read again at once."""
+_DRIFT_OVER_S = 6 * 3600
+"""A drift is told from reads so far apart: each is as exact as a second."""
+_CLOCK_SET_BACK_S = 3600
+"""A meter's clock may be set back by so much: entries that follow have earlier stamps."""
 MOST_ENTRIES = 256
 """Of one log that are taken up at once, oldest first."""
 
@@ -41,6 +47,8 @@ AGENT_LOG = "agent control"
 """The log under which the agent's own acts are told, beside the meter's logs."""
 CLOCK_SET = 1
 """Code of the event that says so; the detail has `was_ahead_ms`."""
+CLOCK_SET_UNSURE = 2
+"""The meter was told to set its clock, and what came of it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class ClockSeen:
     at_utc_s: float
     ahead_s: float
     untrusted: bool
+    drift_s_per_day: float | None = None
+    """How much further ahead it gets; None until two reads of it tell."""
 
 
 class Chores:
@@ -71,22 +81,43 @@ class Chores:
         self._interval_s = interval_s
         self._marks = dict(marks)
         self._since_utc_s = since_utc_s
+        self._first_look_s = int(now_utc_s) - since_utc_s
         first_utc_s = now_utc_s + zlib.crc32(name.encode()) % _SPREAD_S
         self._due_utc_s = dict.fromkeys([CLOCK, *driver.event_logs], first_utc_s)
         own = (mark.at_utc_s for (_, name), mark in marks.items() if name == AGENT_LOG)
         self._set_utc_s: float = max(own, default=-CLOCK_EVERY_S)
+        self._untold: list[EventRows] = []
         self._refused: set[str] = set()
         """What was refused and said so in the log, once."""
         self.clock: ClockSeen | None = None
 
     def due(self, now_utc_s: float) -> str | None:
         """The chore that has waited the longest; None while none is due."""
-        waiting = [(due, what) for what, due in self._due_utc_s.items() if due <= now_utc_s]
+        # What is due so much later was planned by a clock that has been set back since.
+        latest_utc_s = now_utc_s + CLOCK_EVERY_S
+        waiting = [
+            (due, what)
+            for what, due in self._due_utc_s.items()
+            if due <= now_utc_s or due > latest_utc_s
+        ]
         if not waiting:
             return None
         _, what = min(waiting)
         # Not even a try near an edge: it waits for the middle of an interval.
         return None if what == SET_CLOCK and self._near_edge(now_utc_s) else what
+
+    def saw_rows(self, flags: Iterable[int], now_utc_s: float) -> None:
+        """Rows of the profile came: do they say that the clock is not where it was?"""
+        bounds, seen = self._driver.clock_bounds, self.clock
+        if seen is None or 0 <= now_utc_s - seen.at_utc_s < _PUT_OFF_S:
+            return
+        ahead_ms = seen.ahead_s * 1000
+        jumped = bounds is not None and not (
+            bounds.least_ms - _CLOCK_JUMPED_MS <= ahead_ms <= bounds.most_ms + _CLOCK_JUMPED_MS
+        )
+        doubted = not seen.untrusted and any(flag & Quality.CLOCK_UNTRUSTED for flag in flags)
+        if jumped or doubted:
+            self._due_utc_s[CLOCK] = min(now_utc_s, self._due_utc_s[CLOCK])
 
     def do(self, what: str, now_utc_s: float) -> list[EventRows]:
         """What it brought for the store; raises ReadError, then it is put off.
@@ -94,6 +125,10 @@ class Chores:
         What the meter refuses is not asked again before tomorrow, and is no error.
         """
         self._due_utc_s[what] = now_utc_s + _PUT_OFF_S
+        untold, self._untold = self._untold, []
+        return untold + self._do(what, now_utc_s)
+
+    def _do(self, what: str, now_utc_s: float) -> list[EventRows]:
         try:
             if what == CLOCK:
                 self._see(self._driver.read_clock(), now_utc_s)
@@ -115,13 +150,22 @@ class Chores:
             if what == SET_CLOCK:
                 # Whether it was set is not known; it is not tried again before tomorrow.
                 del self._due_utc_s[what]
+                self._untold.append(self._own_act(CLOCK_SET_UNSURE, "", int(now_utc_s)))
+                self._due_utc_s[CLOCK] = now_utc_s
             raise
 
     # --- the clock
 
     def _see(self, reading: ClockReading, now_utc_s: float) -> None:
         untrusted = bool(reading.flags & Quality.CLOCK_UNTRUSTED)
-        self.clock = ClockSeen(reading.at_utc_ms / 1000, reading.ahead_ms / 1000, untrusted)
+        at_utc_s, ahead_s = reading.at_utc_ms / 1000, reading.ahead_ms / 1000
+        before, drift = self.clock, None
+        if before is not None and before.at_utc_s > self._set_utc_s:
+            over_s = at_utc_s - before.at_utc_s
+            drift = before.drift_s_per_day
+            if over_s >= _DRIFT_OVER_S:
+                drift = (ahead_s - before.ahead_s) * CLOCK_EVERY_S / over_s
+        self.clock = ClockSeen(at_utc_s, ahead_s, untrusted, drift)
         self._due_utc_s[CLOCK] = now_utc_s + CLOCK_EVERY_S
         rested = not 0 <= now_utc_s - self._set_utc_s < CLOCK_EVERY_S
         if rested and abs(reading.ahead_ms) >= _WORTH_SETTING_MS:
@@ -133,10 +177,11 @@ class Chores:
         del self._due_utc_s[SET_CLOCK]
         # How it stands now shows at once, not tomorrow.
         self._due_utc_s[CLOCK] = now_utc_s
-        detail = f"was_ahead_ms={before.ahead_ms}"
-        at_utc_s = before.at_utc_ms // 1000
+        return self._own_act(CLOCK_SET, f"was_ahead_ms={before.ahead_ms}", before.at_utc_ms // 1000)
+
+    def _own_act(self, code: int, detail: str, at_utc_s: int) -> EventRows:
         serial = self._driver.serial or ""
-        event = Event(self._name, serial, AGENT_LOG, at_utc_s, CLOCK_SET, detail, 0)
+        event = Event(self._name, serial, AGENT_LOG, at_utc_s, code, detail, 0)
         return EventRows([event], self._name, serial, AGENT_LOG, LogMark(at_utc_s))
 
     def _near_edge(self, now_utc_s: float) -> bool:
@@ -147,41 +192,59 @@ class Chores:
 
     def _read_log(self, name: str, now_utc_s: float) -> list[EventRows]:
         serial = self._driver.serial or ""
-        mark = self._marks.get((serial, name), LogMark(self._since_utc_s))
-        entries = self._driver.events(name, mark.at_utc_s)
-        told = self._driver.serial or ""
-        if told != serial:
+        since_utc_s = min(self._since_utc_s, int(now_utc_s) - self._first_look_s)
+        mark = self._marks.get((serial, name), LogMark(since_utc_s))
+        events = self._events_since(name, serial, mark)
+        if (self._driver.serial or "") != serial:
             # Another meter than the mark speaks of: the next try begins at its own.
             return []
-        events = _numbered(self._name, serial, name, entries)
-        fresh = [
-            event
-            for event in events
-            if event.at_utc_s >= mark.at_utc_s and fingerprint(event) not in mark.seen
-        ]
+        fresh = [event for event in events if fingerprint(event) not in mark.seen]
         taken = fresh[:MOST_ENTRIES]
         more = len(fresh) > len(taken)
         self._due_utc_s[name] = now_utc_s if more else now_utc_s + LOG_EVERY_S
         if not taken:
             return []
-        # Never beyond now: an entry stamped by a clock that is ahead must not hide those that
-        # follow once the clock is right.
-        at_utc_s = max(mark.at_utc_s, min(taken[-1].at_utc_s, int(now_utc_s)))
+        # Never up to now: an entry stamped by a clock that is ahead, or set back later, must not
+        # hide those that follow.
+        upto_utc_s = min(taken[-1].at_utc_s, int(now_utc_s)) - _CLOCK_SET_BACK_S
+        at_utc_s = max(mark.at_utc_s, upto_utc_s)
         told_before = {*map(fingerprint, taken), *mark.seen}
         still = (fingerprint(event) for event in events if event.at_utc_s >= at_utc_s)
         mark = LogMark(at_utc_s, frozenset(still) & told_before)
         self._marks[serial, name] = mark
         return [EventRows(taken, self._name, serial, name, mark)]
 
+    def _events_since(self, name: str, serial: str, mark: LogMark) -> list[Event]:
+        """What the log holds from the mark on, up to something new or the present."""
+        entries: list[MeterEvent] = []
+        after_utc_s = mark.at_utc_s
+        while True:
+            found = self._driver.events(name, after_utc_s)
+            entries += (entry for entry in found if entry.at_utc_s >= after_utc_s)
+            events = list(self._carried(_numbered(self._name, serial, name, entries)))
+            newest_utc_s = max((entry.at_utc_s for entry in found), default=after_utc_s)
+            fresh = any(fingerprint(event) not in mark.seen for event in events)
+            if fresh or newest_utc_s <= after_utc_s:
+                return events
+            after_utc_s = newest_utc_s + 1
 
-def _numbered(meter: str, serial: str, name: str, entries: Iterable[MeterEvent]) -> list[Event]:
+    def _carried(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Without those that no batch can hold; that there are some is said once."""
+        for event in events:
+            try:
+                check_event(event)
+            except EventsError as error:
+                if event.log not in self._refused:
+                    self._refused.add(event.log)
+                    log.warning("an entry of the log %s is left out: %s", event.log, error)
+                continue
+            yield event
+
+
+def _numbered(meter: str, serial: str, name: str, entries: Iterable[MeterEvent]) -> Iterator[Event]:
     """The entries as events in order of time; those that agree in all are counted."""
     seen: Counter[tuple[int, int, str]] = Counter()
-    events = []
     for entry in sorted(entries, key=lambda entry: entry.at_utc_s):
-        detail = cut_detail(entry.detail)
-        key = entry.at_utc_s, entry.code, detail
-        if 0 <= entry.at_utc_s <= LARGEST_NUMBER and 0 <= entry.code <= LARGEST_NUMBER:
-            events.append(Event(meter, serial, name, *key, seen[key]))
+        key = entry.at_utc_s, entry.code, cut_detail(entry.detail)
+        yield Event(meter, serial, name, *key, seen[key])
         seen[key] += 1
-    return events

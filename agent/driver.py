@@ -72,6 +72,23 @@ class ClockReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockBounds:
+    """What row stamps say of a meter's clock: it is between `least_ms` and `most_ms` ahead."""
+
+    least_ms: int
+    most_ms: int
+
+    @classmethod
+    def of(cls, now_utc_s: float, newest_utc_s: int, period_s: int) -> ClockBounds:
+        """At `now` the newest row was stamped `newest`, and the one after it not yet written.
+
+        A meter may take a while to write a row, so `most_ms` is worth less than `least_ms`.
+        """
+        ahead_ms = round((newest_utc_s - now_utc_s) * 1000)
+        return cls(ahead_ms, ahead_ms + period_s * 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class MeterEvent:
     """One entry of one of a meter's event logs."""
 
@@ -133,6 +150,11 @@ class ProfileDriver(Driver, Protocol):
     @property
     def event_logs(self) -> tuple[str, ...]:
         """Names of the logs that `events` can be asked for; may be empty."""
+        ...
+
+    @property
+    def clock_bounds(self) -> ClockBounds | None:
+        """Where the meter's clock is by the newest row's stamp; None where no read told."""
         ...
 
     def read_clock(self) -> ClockReading:

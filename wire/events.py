@@ -54,7 +54,7 @@ def encode_events(events: Iterable[Event]) -> bytes:
     ordered = sorted(set(events))
     _check_count(len(ordered))
     for event in ordered:
-        _check(event)
+        check_event(event)
     data = cbor.encode([_VERSION, [list(event) for event in ordered]])
     if len(data) > MOST_BYTES:
         raise EventsError(f"{len(ordered)} events take {len(data)} bytes, allowed are {MOST_BYTES}")
@@ -83,30 +83,8 @@ def decode_events(data: bytes) -> list[Event]:
     return events
 
 
-def _event(entry: cbor.Value) -> Event:
-    match entry:
-        case [
-            str(meter),
-            str(serial),
-            str(log),
-            int(at_utc_s),
-            int(code),
-            str(detail),
-            int(n),
-        ]:
-            event = Event(meter, serial, log, at_utc_s, code, detail, n)
-        case _:
-            raise EventsError("an entry without the seven fields of an event")
-    _check(event)
-    return event
-
-
-def _check_count(count: int) -> None:
-    if not 1 <= count <= MOST_EVENTS:
-        raise EventsError(f"{count} events, expected 1 to {MOST_EVENTS}")
-
-
-def _check(event: Event) -> None:
+def check_event(event: Event) -> None:
+    """Raises EventsError for an event that no batch can hold."""
     for name, text, least, most in (
         ("meter", event.meter, 1, _MOST_NAME_BYTES),
         ("serial", event.serial, 0, _MOST_NAME_BYTES),
@@ -126,3 +104,26 @@ def _check(event: Event) -> None:
     ):
         if not 0 <= number <= largest:
             raise EventsError(f"{name} {number}, expected 0 to {largest}")
+
+
+def _event(entry: cbor.Value) -> Event:
+    match entry:
+        case [
+            str(meter),
+            str(serial),
+            str(log),
+            int(at_utc_s),
+            int(code),
+            str(detail),
+            int(n),
+        ]:
+            event = Event(meter, serial, log, at_utc_s, code, detail, n)
+        case _:
+            raise EventsError("an entry without the seven fields of an event")
+    check_event(event)
+    return event
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST_EVENTS:
+        raise EventsError(f"{count} events, expected 1 to {MOST_EVENTS}")

@@ -8,7 +8,6 @@ method 6 (shift_time, -900 to 900 s).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.dlms import axdr
@@ -30,23 +29,6 @@ _MOST_SHIFT_S: Final = 900
 
 class ClockNotSet(DlmsError, MeterRefused):
     """The meter's clock was left as it is; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClockBounds:
-    """What row stamps say of a meter's clock: it is between `least_ms` and `most_ms` ahead."""
-
-    least_ms: int
-    most_ms: int
-
-    @classmethod
-    def of(cls, now_utc_s: float, newest_utc_s: int, period_s: int) -> ClockBounds:
-        """At `now` the newest row was stamped `newest`, and the one after it not yet written.
-
-        A meter may take a while to write a row, so `most_ms` is worth less than `least_ms`.
-        """
-        ahead_ms = round((newest_utc_s - now_utc_s) * 1000)
-        return cls(ahead_ms, ahead_ms + period_s * 1000)
 
 
 class MeterClock:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.client import Client
-from agent.dlms.clock import ClockBounds, MeterClock
+from agent.dlms.clock import MeterClock
 from agent.dlms.constants import PUBLIC_CLIENT
 from agent.dlms.errors import AnswerMalformed, CounterBehind, DlmsError, LinkLost, MeterDiffers
 from agent.dlms.link.carrier import Carrier
@@ -25,7 +25,7 @@ from agent.dlms.load_profile.reading import ProfileReader
 from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scalings, Transformers
 from agent.dlms.meter_class import EXPONENTS, MeterClass
 from agent.dlms.security.settings import Security
-from agent.driver import ClockReading, MeterEvent, ProfileRow, Sample
+from agent.driver import ClockBounds, ClockReading, MeterEvent, ProfileRow, Sample
 from agent.line.port import Port
 from wire.clock import Clock
 
@@ -156,7 +156,6 @@ class DlmsDriver:
 
     @property
     def clock_bounds(self) -> ClockBounds | None:
-        """Where the meter's clock is by the newest row's stamp; None where no read told."""
         newest, period_s = self._profile.newest, self._profile.period_s
         return None if newest is None or period_s is None else ClockBounds.of(*newest, period_s)
 

@@ -211,6 +211,9 @@ class LineThread(threading.Thread):
         finally:
             if self._learned is not None:
                 self._learned(meter.name)
+        if meter.name in self._chores:
+            flags = [values[-1] for group in closed for _, values in group.rows]
+            self._chores[meter.name].saw_rows(flags, began.utc_s)
         nameless = isinstance(meter, SampledMeter) and meter.nameless
         self._answered(ask, meter.name, began, ends, nameless=nameless)
         if self.schedule.in_round:

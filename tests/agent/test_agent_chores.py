@@ -12,12 +12,13 @@ from agent.chores import (
     AGENT_LOG,
     CLOCK,
     CLOCK_EVERY_S,
+    CLOCK_SET_UNSURE,
     LOG_EVERY_S,
     MOST_ENTRIES,
     SET_CLOCK,
     Chores,
 )
-from agent.driver import ClockReading, MeterEvent, MeterRefused, MeterSilent
+from agent.driver import ClockBounds, ClockReading, MeterEvent, MeterRefused, MeterSilent
 from agent.store.event_table import EventRows, LogMark
 from wire.events import Event
 from wire.quality import Quality
@@ -39,6 +40,9 @@ class Meter:
     silent: bool = False
     sets: list[float] = field(default_factory=list)
     now_utc_s: float = MIDDLE
+    clock_bounds: ClockBounds | None = None
+    stretch_s: int = 7 * 86_400
+    """`events` tells no later entries in one answer, once there are any."""
 
     def read_clock(self) -> ClockReading:
         self._answer()
@@ -55,7 +59,13 @@ class Meter:
 
     def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
         self._answer()
-        return [entry for entry in self.entries if entry.at_utc_s >= after_utc_s]
+        until_utc_s = int(self.now_utc_s) + 86_400
+        since_utc_s, found = after_utc_s, []
+        while since_utc_s <= until_utc_s and not any(e.at_utc_s > after_utc_s for e in found):
+            last_utc_s = min(since_utc_s + self.stretch_s, until_utc_s)
+            found += [e for e in self.entries if since_utc_s <= e.at_utc_s <= last_utc_s]
+            since_utc_s = last_utc_s + 1
+        return found
 
     def _answer(self) -> None:
         if self.silent:
@@ -246,3 +256,114 @@ def test_an_untrusted_clock_is_said_to_be() -> None:
     do_all(chores, meter, T0 + 3600.0)
     assert chores.clock is not None
     assert chores.clock.untrusted
+
+
+def read_for_days(chores: Chores, meter: Meter, first_utc_s: float, days: int) -> list[Event]:
+    """What is told when the chores are done every hour."""
+    told: list[Event] = []
+    for hour in range(24 * days):
+        told += told_events(do_all(chores, meter, first_utc_s + 3600 * hour))
+    return told
+
+
+def test_an_entry_stamped_ahead_does_not_hide_those_of_weeks_later() -> None:
+    now = T0 + 3600.0
+    meter = Meter(entries=[MeterEvent("standard", int(now) + 60, 1)])
+    chores = chores_of(meter)
+    assert len(told_events(do_all(chores, meter, now))) == 1
+    meter.entries.append(MeterEvent("standard", int(now) + 20 * 86_400, 2))
+    assert [event.code for event in read_for_days(chores, meter, now + 3600, 22)] == [2]
+
+
+def test_entries_that_follow_a_clock_set_back_are_told_though_their_stamps_are_earlier() -> None:
+    now = T0 + 7200.0
+    meter = Meter(entries=[MeterEvent("standard", int(now) - 10, 1)])
+    chores = chores_of(meter)
+    do_all(chores, meter, now)
+    meter.entries.append(MeterEvent("standard", int(now) - 3000, 4))
+    meter.entries.append(MeterEvent("standard", int(now) - 10, 1))
+    told = told_events(do_all(chores, meter, now + LOG_EVERY_S))
+    assert [(event.code, event.n) for event in told] == [(4, 0), (1, 1)]
+    assert do_all(chores, meter, now + 2 * LOG_EVERY_S) == []
+
+
+def test_an_agent_whose_clock_was_years_ahead_reads_on_once_it_is_set() -> None:
+    ahead = T0 + 4 * 365 * 86_400
+    meter = Meter(entries=[MeterEvent("standard", T0 - 50, 3)], ahead_ms=500)
+    chores = Chores(
+        "m1",
+        meter,  # type: ignore[arg-type]
+        interval_s=S,
+        now_utc_s=ahead,
+        marks={},
+        since_utc_s=ahead - 7 * 86_400,
+    )
+    assert told_events(do_all(chores, meter, ahead + 3600.0)) == []
+    assert [event.code for event in told_events(do_all(chores, meter, MIDDLE))] == [3]
+    assert chores.clock is not None
+    assert chores.clock.at_utc_s == MIDDLE
+
+
+def test_an_entry_that_no_batch_can_hold_is_left_out_and_the_others_are_told() -> None:
+    meter = Meter(entries=[MeterEvent("standard", T0, 1 << 32), MeterEvent("standard", T0, 3)])
+    told = told_events(do_all(chores_of(meter), meter, T0 + 3600.0))
+    assert [event.code for event in told] == [3]
+    long_name = "l" * 65
+    meter = Meter(entries=[MeterEvent(long_name, T0, 3)], event_logs=(long_name,))
+    assert do_all(chores_of(meter), meter, T0 + 3600.0) == []
+
+
+def test_drift_is_told_from_one_days_read_to_the_next_and_not_across_a_set() -> None:
+    meter = Meter(event_logs=(), ahead_ms=500)
+    chores = chores_of(meter)
+    now = T0 + 3600.0
+    do_all(chores, meter, now)
+    assert chores.clock is not None
+    assert chores.clock.drift_s_per_day is None
+    meter.ahead_ms = -1000
+    do_all(chores, meter, now + CLOCK_EVERY_S)
+    assert chores.clock.drift_s_per_day == pytest.approx(-1.5, abs=0.01)
+    meter.ahead_ms = -60_000
+    do_all(chores, meter, MIDDLE + 3 * CLOCK_EVERY_S)
+    assert len(meter.sets) == 1
+    assert chores.clock.ahead_s == 0
+    assert chores.clock.drift_s_per_day is None
+
+
+def test_row_stamps_that_contradict_the_clock_have_it_read_at_once_but_not_all_the_time() -> None:
+    meter = Meter(event_logs=(), ahead_ms=500)
+    chores = chores_of(meter)
+    now = T0 + 3600.0
+    do_all(chores, meter, now)
+    meter.clock_bounds = ClockBounds(-20_000, 880_000)
+    chores.saw_rows([0], now + 7200)
+    assert chores.due(now + 7200) is None
+    meter.clock_bounds = ClockBounds(120_000, 1_020_000)
+    chores.saw_rows([0], now + 60)
+    assert chores.due(now + 60) is None
+    chores.saw_rows([0], now + 7200)
+    assert chores.due(now + 7200) == CLOCK
+
+
+def test_a_row_whose_clock_the_meter_doubts_has_it_read() -> None:
+    meter = Meter(event_logs=(), ahead_ms=500)
+    chores = chores_of(meter)
+    do_all(chores, meter, T0 + 3600.0)
+    chores.saw_rows([0, int(Quality.CLOCK_UNTRUSTED)], T0 + 3 * 3600.0)
+    assert chores.due(T0 + 3 * 3600.0) == CLOCK
+
+
+def test_a_set_of_which_nothing_is_known_is_told_as_such() -> None:
+    class Breaking(Meter):
+        def set_clock(self) -> ClockReading:
+            raise MeterSilent("no answer to SET")
+
+    meter = Breaking(event_logs=(), ahead_ms=9000)
+    chores = chores_of(meter)
+    now = MIDDLE + 4 * S
+    chores.do(CLOCK, now)
+    with pytest.raises(MeterSilent):
+        chores.do(SET_CLOCK, now)
+    (event,) = told_events(do_all(chores, meter, now + 10))
+    assert (event.log, event.code, event.at_utc_s) == (AGENT_LOG, CLOCK_SET_UNSURE, int(now))
+    assert chores.due(now + CLOCK_EVERY_S - 1) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
-from agent.dlms.clock import ClockBounds, ClockNotSet
+from agent.dlms.clock import ClockNotSet
 from agent.dlms.constants import obis
 from agent.dlms.driver import DlmsDriver
 from agent.dlms.errors import AnswerMalformed, AnswerTooLarge, CounterBehind, MeterDiffers
@@ -18,7 +18,7 @@ from agent.dlms.event_log import STRETCH_S
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.meter_class import ClockSetting, EventLog
 from agent.dlms.security.settings import Security
-from agent.driver import MeterEvent, MeterRefused
+from agent.driver import ClockBounds, MeterEvent, MeterRefused
 from tests.agent.dlms.plain_meter import CLOCK, PlainMeter, capture
 from tests.agent.dlms.test_dlms_profile import CLASS, EDGE, NOW_UTC_S, a_driver, a_meter
 from wire.quality import Quality
