@@ -99,7 +99,7 @@ class Link:
         self._first_unacknowledged = 0
         self._unacknowledged: list[bytes] = []
         self._outstanding = 0
-        """How many of the unacknowledged segments have been sent."""
+        """Unacknowledged segments that have been sent."""
         self._next_number = 0
         self._answer: list[bytes] = []
         self._answer_bytes = 0
@@ -139,8 +139,9 @@ class Link:
         return self._send_window()
 
     def more(self) -> bytes:
-        """RR, which lets the meter send a further message; raises RuntimeError as `ask`."""
-        self._begin(State.RECEIVING)
+        """RR: the meter sends a further message or the rest of one; raises RuntimeError as `ask`."""
+        if self.state is not State.RECEIVING:
+            self._begin(State.RECEIVING)
         return self._poll()
 
     def take_turn(self) -> None:
@@ -395,6 +396,5 @@ TABLE: Final[dict[tuple[State, Heard], tuple[_Action, State]]] = {
     (State.CLOSING, Heard.DM): (Link._confirm, State.CLOSED),
     **{(state, Heard.UI): (Link._notify, state) for state in State},
 }
-"""(state, what is heard) → (what is done, next state). Everything else is passed over: the
-frame is late, doubled or not for now, and a time-out asks again. Where an action fails the
-link, it is CLOSED."""
+"""(state, what is heard) → (what is done, next state; CLOSED where the action fails the link).
+Everything else is passed over: it is late, doubled or not for now, and a time-out asks again."""

@@ -122,7 +122,8 @@ class HdlcCarrier:
         """A further APDU of the meter's without another request; errors as `request`."""
         if self._further:
             return self._further.popleft()
-        self._check_ready(what)
+        if self._link.state is not State.RECEIVING:
+            self._check_ready(what)
         return self._message(self._link.more(), what, None)
 
     def close(self) -> None:
