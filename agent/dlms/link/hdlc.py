@@ -139,7 +139,7 @@ class Link:
         return self._send_window()
 
     def more(self) -> bytes:
-        """RR: the meter sends a further message or the rest of one; raises RuntimeError as `ask`."""
+        """RR: the meter sends a further message, or goes on with one; raises as `ask` does."""
         if self.state is not State.RECEIVING:
             self._begin(State.RECEIVING)
         return self._poll()

@@ -306,8 +306,9 @@ def test_what_a_line_loses_is_repeated_or_told_and_never_wrong(faults, way, gene
         with client:
             assert client.get(TEXT) == text
             assert client.get(SERIAL) == b"LS0000001"
-    except DlmsError as error:
-        assert len(faults) > 1, error
+    except DlmsError:
+        if len(faults) < 2:  # one loss is repeated
+            raise
 
 
 def test_a_link_that_was_silent_too_long_is_gone_and_comes_anew():
