@@ -53,6 +53,7 @@ _EACH_HELP = {
     "line_missed_samples_total": "Samples of the cycle for which the line had no time.",
     "meter_turnaround_seconds": "Time from a request to its answer, as learned.",
     "meter_clock_ahead_seconds": "How far a meter's clock was ahead when it was read last.",
+    "meter_clock_drift_seconds_per_day": "How much further ahead a meter's clock gets.",
     "meter_frames_rejected_total": "Frames that were not accepted as the meter's answer.",
 }
 """Values of each line or meter, told apart by labels."""

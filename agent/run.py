@@ -25,6 +25,7 @@ from agent.poll.lines import (
     Shared,
     build_lines,
     clock_state,
+    clock_states,
     line_state,
     meter_states,
     show_clocks,
@@ -218,6 +219,7 @@ class Agent:
             "connected": self._publisher.connected,
             **state,
             "meters": meters,
+            "clocks": clock_states(self._lines),
             "faults": faults,
             "counters": self.counters.snapshot(),
         }

@@ -13,6 +13,8 @@ from agent.commands import EXIT_NOT_RUNNING, EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig
 from agent.run import is_running, read_status
 
+_MOST_CLOCKS = 3
+"""Meters whose clocks are shown; --json shows all."""
 _MOST_REJECTED = 5
 """Meters whose rejected frames are shown; --json shows all."""
 
@@ -59,9 +61,8 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
     if expected:
         share = f"{known / expected:.1%} of the last days ({known} of {expected} intervals)"
         yield f"recovered   {share} from the meters' own profiles"
-    worst = status.get("meter_clocks", {}).get("worst")
-    if worst is not None:
-        yield f"clocks      {worst['meter']} is off the most, {worst['ahead_s']:+.1f} s"
+    if clocks := status.get("clocks"):
+        yield f"clocks      {_clocks(clocks)}"
     for line in status["lines"]:
         yield from _line(config, line)
     rejected = _rejected(status["meters"])
@@ -86,6 +87,19 @@ def _line(config: AgentConfig, line: dict[str, Any]) -> Iterator[str]:
         if line["cycle_share"] > 1:
             text += "; too slow for sample_s: see check"
         yield f"            {text}"
+
+
+def _clocks(clocks: dict[str, dict[str, Any]]) -> str:
+    """How many meters' clocks were read, and those that are off the most."""
+    worst = sorted(clocks, key=lambda name: -abs(clocks[name]["ahead_s"]))
+    shown = []
+    for name in worst[:_MOST_CLOCKS]:
+        clock = clocks[name]
+        text = f"{name} {clock['ahead_s']:+.1f} s"
+        if clock["drift_s_per_day"] is not None:
+            text += f" ({clock['drift_s_per_day']:+.1f} s a day)"
+        shown.append(text + (", in doubt itself" if clock["untrusted"] else ""))
+    return f"{len(clocks)} meters' read; off the most: {'; '.join(shown)}"
 
 
 def _rejected(meters: dict[str, dict[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from agent.driver import ProfileDriver
 from agent.drivers import build_driver, open_line
 from agent.health import Counters, Faults
 from agent.interval.sampled import SampledMeter
-from agent.poll.thread import LineThread
+from agent.poll.thread import CLOCK_OFF_S, LineThread
 from agent.poll.turn import Known
 from agent.recovery import ProfileMeter
 from agent.store.event_table import EventRows
@@ -224,15 +224,30 @@ def line_state(thread: LineThread) -> dict[str, Any]:
 
 
 def clock_state(lines: list[Line]) -> dict[str, Any]:
-    """The meters' clocks for `status.json` and the retained state: how many, and the worst."""
+    """The meters' clocks for the retained state: how many, how many are off, and the worst."""
     seen = _clocks(lines)
     worst = max(seen, key=lambda name: abs(seen[name].ahead_s), default=None)
     return {
         "read": len(seen),
         "untrusted": sum(clock.untrusted for clock in seen.values()),
-        "worst": None
-        if worst is None
-        else {"meter": worst, "ahead_s": round(seen[worst].ahead_s, 1)},
+        "off": sum(abs(clock.ahead_s) > CLOCK_OFF_S for clock in seen.values()),
+        "worst": None if worst is None else {"meter": worst, **_clock(seen[worst])},
+    }
+
+
+def clock_states(lines: list[Line]) -> dict[str, dict[str, Any]]:
+    """Every meter's clock for `status.json`; too much for the retained state."""
+    return {
+        name: {"read_utc_s": int(clock.at_utc_s), "untrusted": clock.untrusted, **_clock(clock)}
+        for name, clock in _clocks(lines).items()
+    }
+
+
+def _clock(clock: ClockSeen) -> dict[str, float | None]:
+    drift = clock.drift_s_per_day
+    return {
+        "ahead_s": round(clock.ahead_s, 1),
+        "drift_s_per_day": None if drift is None else round(drift, 1),
     }
 
 
@@ -242,9 +257,18 @@ def _clocks(lines: list[Line]) -> dict[str, ClockSeen]:
 
 def show_clocks(counters: Counters, lines: list[Line]) -> None:
     """Put every meter's clock on /metrics."""
+    seen = _clocks(lines)
     counters.show_each(
         "meter_clock_ahead_seconds",
-        {(("meter", name),): clock.ahead_s for name, clock in _clocks(lines).items()},
+        {(("meter", name),): clock.ahead_s for name, clock in seen.items()},
+    )
+    counters.show_each(
+        "meter_clock_drift_seconds_per_day",
+        {
+            (("meter", name),): clock.drift_s_per_day
+            for name, clock in seen.items()
+            if clock.drift_s_per_day is not None
+        },
     )
 
 

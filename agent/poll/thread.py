@@ -30,7 +30,7 @@ _STEP_S = 0.2
 _REOPEN_S = (0.5, 1.5)
 """First and longest pause between two tries to open a port; a failed try costs little."""
 _FAILURES_TO_REPORT = 2
-_CLOCK_OFF_S = 30.0
+CLOCK_OFF_S = 30.0
 """A meter's clock that is off by more is a fault."""
 
 
@@ -264,14 +264,14 @@ class LineThread(threading.Thread):
 
     def _judge_clock(self, name: str, clock: ClockSeen) -> None:
         key = f"meter {name} clock"
-        if abs(clock.ahead_s) <= _CLOCK_OFF_S:
+        if abs(clock.ahead_s) <= CLOCK_OFF_S:
             self._faults.over(key)
             return
         side = "ahead" if clock.ahead_s > 0 else "behind"
         self._faults.report(
             key,
             f"its clock is {abs(clock.ahead_s):.0f} s {side}, expected at most "
-            f"{_CLOCK_OFF_S:.0f} s; let the agent set it ([clock] set in the meter class) or "
+            f"{CLOCK_OFF_S:.0f} s; let the agent set it ([clock] set in the meter class) or "
             "have it set by hand",
         )
 

@@ -89,5 +89,6 @@ def _device(seen: DeviceSeen, now_utc_s: float) -> dict[str, object]:
         "outbox": state.get("outbox"),
         "recovery": state.get("recovery"),
         "clock": state.get("clock"),
+        "meter_clocks": state.get("meter_clocks"),
         "state": seen.state,
     }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import date
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 from central.api.answers import json_answer, numbers
 from central.api.centre import Centre, stored_day
 from central.assets.loading import DAY_S, day_start_utc_s
 from central.assets.record import asset_record, hot_spot_c, percent, today_of
+from central.readings.events import MOST_SHOWN, read_events
 
 
 def transformer_routes(centre: Centre) -> APIRouter:
@@ -67,6 +69,20 @@ def transformer_routes(centre: Centre) -> APIRouter:
             "hot_spot_c": numbers(shown[kept], 1),
             "rated_kva": transformer.rated_kva,
         }
+        return json_answer(request, document)
+
+    @routes.get("/transformers/{transformer_id}/events", summary="Its meters' event log entries")
+    def events(
+        request: Request,
+        transformer_id: str,
+        first: Annotated[int, Query(ge=0)] = 0,
+        most: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 20,
+    ) -> Response:
+        grid = centre.grid()
+        centre.transformer(grid, transformer_id)
+        meters = [meter.id for meter in grid.meters if meter.transformer == transformer_id]
+        found = read_events(centre.config.events_file, meters, first, most=most)
+        document = {"transformer": transformer_id, "events": [asdict(one) for one in found]}
         return json_answer(request, document)
 
     return routes

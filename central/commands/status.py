@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from central.commands.options import Parsers, add_config
 from central.config import load_config
+
+if TYPE_CHECKING:
+    from central.collect.fleet import DeviceSeen
 
 
 def add(parsers: Parsers) -> None:
@@ -15,6 +19,13 @@ def add(parsers: Parsers) -> None:
     add_config(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(action=_status)
+
+
+def _clocks_off(device: DeviceSeen) -> int:
+    """Meters of a device whose clock is off, as its own state says."""
+    clocks = (device.state or {}).get("meter_clocks")
+    off = clocks.get("off") if isinstance(clocks, dict) else None
+    return off if isinstance(off, int) else 0
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -33,6 +44,7 @@ def _status(options: argparse.Namespace) -> int:
         "batches": sum(device.batches for device in fleet),
         "refused": sum(device.refused for device in fleet),
         "loaded_upto": lake.watermark(LOADER),
+        "meter_clocks_off": sum(_clocks_off(device) for device in fleet),
         "unopened": len(LoaderProgress(config.loader_file).unopened_after(0)),
         "days": len({file.day for file in files}),
         "rows": sum(file.rows for file in files),

@@ -5,6 +5,7 @@ The loader alone writes; anyone may read.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MOST_SHOWN = 1000
 class ShownEvent:
     """One entry of one log; `at_utc_s` is by the meter's clock."""
 
+    meter: str
     at_utc_s: int
     log: str
     code: int
@@ -64,23 +66,27 @@ class EventLedger:
 
 def read_events(
     path: Path,
-    meter: str,
+    meters: str | Iterable[str],
     first_utc_s: int = 0,
     last_utc_s: int = 1 << 40,
     *,
     log: str | None = None,
     most: int = MOST_SHOWN,
 ) -> list[ShownEvent]:
-    """The newest `most` entries of one meter in [first, last], newest first; empty before any."""
+    """The newest `most` entries of a meter or several in [first, last], newest first."""
     if not path.exists():
         return []
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
+        if not database.execute("select 1 from sqlite_master where name = 'event'").fetchone():
+            return []
+        wanted = json.dumps([meters] if isinstance(meters, str) else list(meters))
         rows = database.execute(
-            "select at_utc_s, log, code, detail, serial, n, device from event "
-            "where meter = ? and at_utc_s between ? and ? and (? is null or log = ?) "
-            "order by at_utc_s desc, lsn desc, log, serial, code, detail, n limit ?",
-            (meter, first_utc_s, last_utc_s, log, log, most),
+            "select meter, at_utc_s, log, code, detail, serial, n, device from event "
+            "where meter in (select value from json_each(?)) and at_utc_s between ? and ? "
+            "and (? is null or log = ?) "
+            "order by at_utc_s desc, lsn desc, meter, log, serial, code, detail, n limit ?",
+            (wanted, first_utc_s, last_utc_s, log, log, most),
         )
         return [ShownEvent(*row) for row in rows]
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from central.cli import main, parser
+from central.collect.fleet import Fleet
 from central.commands.run import run_together
+from central.config import load_config
 
 
 def _all_parsers(top: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -77,3 +80,21 @@ def test_a_signal_stops_all_parts_and_is_no_failure(tmp_path: Path) -> None:
     assert process.wait(20) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_status_counts_the_meters_whose_clocks_are_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "central.toml"
+    path.write_text(
+        'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "keys"\n[broker]\n'
+        'host = "localhost"\nca_file = "a"\ncert_file = "b"\nkey_file = "c"\n'
+    )
+    fleet = Fleet(load_config(path).journal_dir)
+    for device, clocks in (("t01", {"read": 9, "off": 2}), ("t02", {"read": 9, "off": 1})):
+        fleet.get(device, f"demo-{device}", 1).state = {"meter_clocks": clocks}
+    fleet.get("t03", "demo-t03", 1).state = {"meter_clocks": "?"}
+    fleet.get("t04", "demo-t04", 1)
+    fleet.close()
+    assert main(["status", "--config", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["meter_clocks_off"] == 3
