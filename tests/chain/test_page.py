@@ -118,6 +118,10 @@ def test_the_transformer_panel_shows_the_values_that_the_api_gives(
     assert f"{record['loading']['peak_percent']:.1f}" in text
     assert f"{record['loading']['mean_percent']:.1f}" in text
     assert str(record["customers"]) in text
+    logs = page.locator("aside [data-part=events]").inner_text()
+    assert "event logs" in logs
+    asked = [url for url in page.asked if "/transformers/t01/events" in url]  # type: ignore[attr-defined]
+    assert len(asked) >= 1
 
 
 def test_the_shown_load_is_the_apis_value_of_that_interval(page: Page, site: Installation) -> None:

@@ -110,6 +110,15 @@ export interface TransformerLoad {
   readonly rated_kva: number;
 }
 
+/** An entry of one of a meter's event logs; the instant is by the meter's own clock. */
+export interface MeterEvent {
+  readonly meter: string;
+  readonly at_utc_s: number;
+  readonly log: string;
+  readonly code: number;
+  readonly detail: string;
+}
+
 export interface CellLoad {
   readonly end_utc_s: readonly number[];
   readonly import_w: readonly (number | null)[];
@@ -223,6 +232,10 @@ export const api = {
     json<TransformerLoad>(
       `/transformers/${encodeURIComponent(id)}/load?first=${first}&last=${last}`,
     ),
+  async transformerEvents(id: string, first: number): Promise<readonly MeterEvent[]> {
+    const path = `/transformers/${encodeURIComponent(id)}/events?first=${first}`;
+    return (await json<{ events: MeterEvent[] }>(path)).events;
+  },
   cellLoad: (index: number, day: string) => json<CellLoad>(`/cells/${index}/load?day=${day}`),
   async devices(): Promise<readonly Device[]> {
     return (await json<{ devices: Device[] }>("/devices")).devices;

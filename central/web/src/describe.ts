@@ -1,5 +1,5 @@
 /** What is shown at one moment, in words: for the tooltip and for whoever listens. */
-import type { Cell, LayerInfo, Transformer } from "./api";
+import type { Cell, LayerInfo, MeterEvent, Transformer } from "./api";
 import { cellsKnown, highestKnown, type Block } from "./block";
 import { exact, percent, words } from "./words";
 
@@ -31,6 +31,11 @@ export function describeCell(
     ["name", cell ? words.servicePoints(cell.service_points) : ""],
     ["name", when],
   ];
+}
+
+/** What an event log says: which meter and what, and the further columns of the entry. */
+export function describeEvent(event: MeterEvent): [what: string, detail: string] {
+  return [`${event.meter} · ${event.log.replaceAll("_", " ")} ${event.code}`, event.detail];
 }
 
 /** The whole map at one moment in a sentence or two. */

@@ -59,15 +59,16 @@ export class Details {
     if (changed) this.panel.opening(transformer.name, words.rating(transformer.rated_kva));
     const { firstEndUtcS: first, lastEndUtcS: last } = shown.timeline;
     if (first === null || last === null) return;
-    const [record, load] = await Promise.all([
+    const [record, load, events] = await Promise.all([
       api.assetRecord(id).catch((error: unknown) => {
         if (error instanceof ApiError && error.status === 404) return null;
         throw error;
       }),
       api.transformerLoad(id, first, last),
+      api.transformerEvents(id, first),
     ]);
     if (this.#wanted !== wanted) return;
-    this.panel.showTransformer(transformer, record, load, shown.clock);
+    this.panel.showTransformer(transformer, record, load, events, shown.clock);
     this.#mark();
   }
 

@@ -125,6 +125,11 @@ export const words = {
     customers: "Customers",
     none: "No asset record is stored for this transformer.",
   },
+  events: {
+    title: "Meters' event logs",
+    byMeters: "Newest first, by the meters' own clocks: log and code",
+    none: "None in the stored days.",
+  },
   empty: {
     title: "Waiting for readings",
     none: "No agent has connected yet.",

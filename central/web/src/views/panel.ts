@@ -1,6 +1,7 @@
 /** The side panel: one transformer with its asset record, or one cell with its day. */
-import type { AssetRecord, Cell, CellLoad, Transformer, TransformerLoad } from "../api";
+import type { AssetRecord, Cell, CellLoad, MeterEvent, Transformer, TransformerLoad } from "../api";
 import { Chart } from "../charts";
+import { describeEvent } from "../describe";
 import { facts, h, icon } from "../dom";
 import type { TownClock } from "../time";
 import { number, percent, share, words } from "../words";
@@ -63,6 +64,7 @@ export class Panel {
     transformer: Transformer,
     record: AssetRecord | null,
     load: TransformerLoad,
+    events: readonly MeterEvent[],
     clock: TownClock,
   ): void {
     this.#clear();
@@ -83,6 +85,7 @@ export class Panel {
       h("h3", {}, words.hotSpotChart),
       hotPlace,
       ...recordSections(record, clock),
+      eventSection(events, clock),
     );
     this.#charts = transformerCharts(load, clock, loadPlace, hotPlace);
     const at = new Map(load.end_utc_s.map((t, i) => [t, i]));
@@ -269,6 +272,21 @@ function recordSections(record: AssetRecord | null, clock: TownClock): HTMLEleme
   }
   sections.push([w.meters, facts(meterRows(record))]);
   return sections.map(([title, list]) => h("section", { class: "record" }, h("h3", {}, title), list));
+}
+
+/** What the meters below said of themselves, newest first. */
+function eventSection(events: readonly MeterEvent[], clock: TownClock): HTMLElement {
+  const rows = events.map((event): [string, HTMLElement] => {
+    const [what, detail] = describeEvent(event);
+    return [clock.short(event.at_utc_s), h("span", {}, what, h("small", {}, detail && ` ${detail}`))];
+  });
+  return h(
+    "section",
+    { class: "record", "data-part": "events" },
+    h("h3", {}, words.events.title),
+    h("p", { class: "hint" }, rows.length ? words.events.byMeters : words.events.none),
+    facts(rows),
+  );
 }
 
 function meterRows(record: AssetRecord): [string, string][] {
