@@ -1,6 +1,7 @@
 """A simulated meter's clock: off, drifting, and set now and then; its date-times in 12 bytes.
 
-The meter keeps standard time all year: deviation fixed, no daylight saving.
+A meter keeps standard time all year, or goes over to summer time as Europe
+does (directive 2000/84/EC), by its own clock.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from functools import lru_cache
 from typing import Final
 
 _UNSPECIFIED: Final = -0x8000
+_SUMMER_MIN: Final = 60
+_SUMMER_STATUS: Final = 0x80
+"""Bit 7 of the clock status: daylight saving active (IEC 62056-6-2, 4.1.6.1)."""
+_NO_STATUS: Final = 0xFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +90,62 @@ class MeterClock:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """How the meter writes its time: standard time, and what it says of the deviation from UTC."""
+    """How the meter writes its time: local time, and what it says of the deviation from UTC."""
 
     utc_offset_min: int
+    """Of standard time."""
     quirks: frozenset[str] = frozenset()
+    daylight_saving: bool = False
 
-    @property
-    def deviation(self) -> int:
+    def summer(self, shown_s: float) -> bool:
+        """Whether it keeps summer time when its clock shows this instant."""
+        return self.daylight_saving and _in_summer(math.floor(shown_s) // 3600)
+
+    def offset_min(self, shown_s: float) -> int:
+        """Minutes by which its local time is ahead of UTC."""
+        return self.utc_offset_min + (_SUMMER_MIN if self.summer(shown_s) else 0)
+
+    def deviation(self, shown_s: float) -> int:
         """Minutes as they stand in a date-time."""
         if "no deviation" in self.quirks:
             return _UNSPECIFIED
-        return self.utc_offset_min * (1 if "inverted deviation" in self.quirks else -1)
+        return self.offset_min(shown_s) * (1 if "inverted deviation" in self.quirks else -1)
+
+    def status(self, shown_s: float) -> int:
+        """Clock status: all well, or summer time."""
+        return _SUMMER_STATUS if self.summer(shown_s) else 0
 
     def date_time(self, shown_s: float) -> bytes:
-        """The 12 bytes of an instant, seconds whole, status all well."""
-        days, second = divmod(math.floor(shown_s) + self.utc_offset_min * 60, 86400)
-        tail = struct.pack(">BhB", 0, self.deviation, 0)
+        """The 12 bytes of an instant, seconds whole."""
+        days, second = divmod(math.floor(shown_s) + self.offset_min(shown_s) * 60, 86400)
+        tail = struct.pack(">BhB", 0, self.deviation(shown_s), self.status(shown_s))
         return date(days) + bytes([second // 3600, second // 60 % 60, second % 60]) + tail
 
     def instant(self, octets: bytes) -> int:
         """UTC of a date-time from a client; raises ValueError, TypeError or struct.error."""
-        year, month, day, _, hour, minute, second, _, deviation, _ = struct.unpack(
+        year, month, day, _, hour, minute, second, _, deviation, status = struct.unpack(
             ">HBBBBBBBhB", octets
         )
         if deviation == _UNSPECIFIED:
-            deviation = -self.utc_offset_min
+            summer = status & _SUMMER_STATUS and status != _NO_STATUS
+            deviation = -self.utc_offset_min - (_SUMMER_MIN if summer else 0)
         elif "inverted deviation" in self.quirks:
             deviation = -deviation
         second = 0 if second == 0xFF else second
         utc_s: int = calendar.timegm((year, month, day, hour, minute, second)) + deviation * 60
         return utc_s
+
+
+@lru_cache(maxsize=4096)
+def _in_summer(utc_hours: int) -> bool:
+    """From 01:00 UTC of the last Sunday in March to that of the last Sunday in October."""
+    year = time.gmtime(utc_hours * 3600).tm_year
+    return _last_sunday_utc_h(year, 3) <= utc_hours < _last_sunday_utc_h(year, 10)
+
+
+def _last_sunday_utc_h(year: int, month: int) -> int:
+    last_utc_s = calendar.timegm((year, month, 31, 1, 0, 0))
+    return last_utc_s // 3600 - (time.gmtime(last_utc_s).tm_wday + 1) % 7 * 24
 
 
 @lru_cache(maxsize=512)

@@ -1,6 +1,6 @@
 """A simulated meter's event logs: a few entries of clock and code, the oldest overwritten.
 
-Codes of the standard log after IDIS package 2 (table of events).
+Codes after IDIS package 2, table of events; from memory, not checked against its text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,31 @@ from agent.dlms.constants import Tag
 from hil.meters.dlms.clock import Zone
 from hil.meters.dlms.names import CLOCK, event_code
 from hil.meters.dlms.results import OTHER_REASON, SUCCESS, UNDEFINED
-from hil.meters.dlms.selection import Entries, Malformed, Range, capture_objects, parse
+from hil.meters.dlms.selection import (
+    Captured,
+    Entries,
+    Malformed,
+    capture_objects,
+    parse,
+    sort_method,
+)
 
-POWER_DOWN: Final = 1
-POWER_UP: Final = 2
-CLOCK_ADJUSTED_FROM: Final = 4
-CLOCK_ADJUSTED_TO: Final = 5
-TERMINAL_COVER_REMOVED: Final = 40
+POWER_DOWN: Final = ("standard", 1)
+POWER_UP: Final = ("standard", 2)
+CLOCK_ADJUSTED_FROM: Final = ("standard", 4)
+CLOCK_ADJUSTED_TO: Final = ("standard", 5)
+TERMINAL_COVER_REMOVED: Final = ("fraud", 40)
+TERMINAL_COVER_CLOSED: Final = ("fraud", 41)
+STRONG_DC_FIELD: Final = ("fraud", 42)
+METER_COVER_REMOVED: Final = ("fraud", 44)
+METER_COVER_CLOSED: Final = ("fraud", 45)
+REMOTE_DISCONNECTION: Final = ("control", 62)
+REMOTE_CONNECTION: Final = ("control", 63)
+VOLTAGE_SAG_L1: Final = ("power_quality", 76)
+VOLTAGE_SWELL_L1: Final = ("power_quality", 79)
+VOLTAGE_CUT_L1: Final = ("power_quality", 82)
+VOLTAGE_NORMAL_L1: Final = ("power_quality", 85)
+"""Log and code."""
 _KEPT: Final = 100
 
 
@@ -49,6 +67,7 @@ class EventLog:
             1: axdr.octets(name),
             3: capture_objects(captured),
             4: axdr.number(Tag.U32, 0),
+            5: sort_method(quirks),
             7: axdr.number(Tag.U32, len(self.entries)),
             8: axdr.number(Tag.U32, self.kept),
         }
@@ -57,39 +76,24 @@ class EventLog:
         return UNDEFINED, b""
 
     def _buffer(
-        self,
-        selection: bytes,
-        zone: Zone,
-        quirks: frozenset[str],
-        captured: tuple[tuple[int, bytes], ...],
+        self, selection: bytes, zone: Zone, quirks: frozenset[str], captured: Captured
     ) -> tuple[int, bytes]:
-        found, columns = list(self.entries), (0, 1)
+        try:
+            wanted = parse(selection, zone, captured, quirks)
+        except Malformed:
+            return OTHER_REASON, b""
+        found = list(self.entries)
         if "newest first" in quirks:
             found.reverse()
-        if selection:
-            try:
-                wanted = parse(selection, zone, captured)
-            except Malformed:
-                return OTHER_REASON, b""
-            columns = wanted.columns  # type: ignore[assignment]
-            if isinstance(wanted, Entries):
-                if "entry refused" in quirks:
-                    return OTHER_REASON, b""
-                found = found[max(0, wanted.first - 1) : wanted.last or None]
-            else:
-                if "range refused" in quirks:
-                    return OTHER_REASON, b""
-                found = _within(found, wanted, quirks)
+        if isinstance(wanted, Entries):
+            found = wanted.of(found)
+        else:
+            first_s = wanted.first_s + ("start excluded" in quirks)
+            found = [entry for entry in found if first_s <= entry[0] <= wanted.last_s]
         return SUCCESS, axdr.array(
-            axdr.structure(*(_cells(entry, zone)[column] for column in columns)) for entry in found
+            axdr.structure(*(_cells(entry, zone)[column] for column in wanted.columns))
+            for entry in found
         )
-
-
-def _within(
-    entries: list[tuple[int, int]], wanted: Range, quirks: frozenset[str]
-) -> list[tuple[int, int]]:
-    first_s = wanted.first_s + ("start excluded" in quirks)
-    return [entry for entry in entries if first_s <= entry[0] <= wanted.last_s]
 
 
 def _cells(entry: tuple[int, int], zone: Zone) -> tuple[bytes, bytes]:

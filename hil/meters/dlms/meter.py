@@ -56,6 +56,9 @@ class DlmsMeter:
     settable: bool = False
     """Whether SET and ACTION are offered: clock and customer's text."""
     utc_offset_min: int = 60
+    """Of standard time."""
+    daylight_saving: bool = False
+    """Whether it goes over to summer time."""
     keep_days: int = 60
     status_of: Callable[[int], int] | None = None
     """Status byte of the row that ends at this instant; None = 0, and what the meter saw."""
@@ -90,7 +93,7 @@ class DlmsMeter:
     @property
     def zone(self) -> Zone:
         """How it writes time."""
-        return Zone(self.utc_offset_min, self.quirks)
+        return Zone(self.utc_offset_min, self.quirks, self.daylight_saving)
 
     def log_event(self, log: str, code: int, at_utc_s: float) -> None:
         """Writes an entry, stamped as the meter's clock shows at a true instant."""
@@ -99,11 +102,11 @@ class DlmsMeter:
     def lose_power(self, from_utc_s: float, until_utc_s: float) -> None:
         """No power between two true instants: no rows, and two entries in the standard log."""
         self.outages.append((from_utc_s, until_utc_s))
-        self.log_event("standard", POWER_DOWN, from_utc_s)
-        self.log_event("standard", POWER_UP, until_utc_s)
+        self.log_event(*POWER_DOWN, from_utc_s)
+        self.log_event(*POWER_UP, until_utc_s)
 
     def set_clock(self, shown_s: float, at_utc_s: float) -> None:
         """At a true instant the clock is made to show `shown_s`; the standard log says so twice."""
-        self.log_event("standard", CLOCK_ADJUSTED_FROM, at_utc_s)
+        self.log_event(*CLOCK_ADJUSTED_FROM, at_utc_s)
         self.clock.set(shown_s, at_utc_s)
-        self.log_event("standard", CLOCK_ADJUSTED_TO, at_utc_s)
+        self.log_event(*CLOCK_ADJUSTED_TO, at_utc_s)

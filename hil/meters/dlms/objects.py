@@ -6,7 +6,7 @@ import struct
 
 from agent.dlms import axdr
 from agent.dlms.constants import Tag
-from hil.meters.dlms.load_profile import LoadProfile, wrapped
+from hil.meters.dlms.load_profile import LoadProfile
 from hil.meters.dlms.meter import MODELS, PERIOD_S, DlmsMeter
 from hil.meters.dlms.names import (
     CLOCK,
@@ -31,10 +31,13 @@ from hil.meters.dlms.names import (
     VOLTAGE_RATIO,
     event_code,
 )
+from hil.meters.dlms.profile_rows import quadrants, wrapped
 from hil.meters.dlms.results import DENIED, OTHER_REASON, SUCCESS, TYPE_UNMATCHED, UNDEFINED
 from hil.meters.shown import Registers
 
-_ADJUST_TO_QUARTER, _ADJUST_TO_MINUTE, _SHIFT_TIME = 1, 3, 6
+_ADJUSTS_TO_S = {1: 900, 2: PERIOD_S, 3: 60}
+"""Methods adjust_to_quarter, adjust_to_measuring_period and adjust_to_minute, and their grids."""
+_SHIFT_TIME = 6
 _LONGEST_SHIFT_S = 900
 
 
@@ -96,7 +99,7 @@ class Objects:
                 return TYPE_UNMATCHED
             self._meter.set_clock(shown_s + value, self.at_utc_s)
             return SUCCESS
-        grid_s = {_ADJUST_TO_QUARTER: PERIOD_S, _ADJUST_TO_MINUTE: 60}.get(method)
+        grid_s = _ADJUSTS_TO_S.get(method)
         if grid_s is None:
             return DENIED
         self._meter.set_clock(round(shown_s / grid_s) * grid_s, self.at_utc_s)
@@ -138,7 +141,9 @@ class Objects:
             return axdr.octets(zone.date_time(self._meter.clock.shown_s(self.at_utc_s)))
         if index == 3:
             return axdr.number(Tag.I16, -zone.utc_offset_min)
-        return axdr.number(Tag.U8, 0) if index == 4 else None
+        if index == 4:
+            return axdr.number(Tag.U8, zone.status(self._meter.clock.shown_s(self.at_utc_s)))
+        return axdr.number(Tag.BOOLEAN, zone.daylight_saving) if index == 8 else None
 
     def _register(self, name: bytes, index: int) -> bytes | None:
         if index == 3 and name in SCALER_UNIT:
@@ -162,12 +167,12 @@ class Objects:
         if self._registers is None:
             self._registers = self._meter.shown.registers(self.at_utc_s)
         shown = self._registers
-        second = shown.import_varh // 4
+        first, second = quadrants(shown.import_varh)
         counted = {
             IMPORT: shown.import_wh,
             EXPORT: shown.export_wh,
             REACTIVE: shown.import_varh,
-            QUADRANTS[0]: shown.import_varh - second,
+            QUADRANTS[0]: first,
             QUADRANTS[1]: second,
         }[name]
         return axdr.number(self._model.energy_tag, wrapped(self._model.energy_tag, counted))

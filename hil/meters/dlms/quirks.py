@@ -29,7 +29,9 @@ QUIRKS: Final[dict[str, str]] = {
     "compact array": "rows come as a compact array",
     "deltas": "energy columns hold the energy of the interval",
     "status of two bytes": "the status column is a 16-bit word, its low byte as IDIS has it",
-    "status as bits": "the status column is a bit string of 8 bits, bit 7 first",
+    "status of four bytes": "the status column is a 32-bit word, its low byte as IDIS has it",
+    "status as bits": "the status column is a bit string of 8 bits, bit 0 first as in A-XDR",
+    "clock last": "the clock is the last column of the load profile, not the first",
     "inverted deviation": "the deviation counts the other way: +60 for UTC+01:00",
     "no deviation": "the deviation is not specified, times are local standard time",
 }

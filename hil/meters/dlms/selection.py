@@ -5,17 +5,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from agent.dlms import axdr
+from agent.dlms.constants import Tag
 from hil.meters.dlms.clock import Zone
+from hil.meters.dlms.names import CLOCK
 
-Captured = Sequence[tuple[int, bytes]]
+Captured = tuple[tuple[int, bytes], ...]
 """Class and logical name of each column; attribute 2 of it is captured."""
+Row = TypeVar("Row")
+_FIFO, _LIFO = 1, 2
+_BY: Final = {1: "range", 2: "entry"}
 
 
 class Malformed(ValueError):
-    """A selection that makes no sense."""
+    """A selection that makes no sense, or one that the meter does not offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +40,40 @@ class Entries:
     last: int
     columns: tuple[int, ...]
 
+    def of(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that are meant."""
+        return list(rows[max(0, self.first - 1) : self.last or None])
 
-def parse(selection: bytes, zone: Zone, captured: Captured) -> Range | Entries:
-    """What a client asks for; raises Malformed."""
+
+def parse(
+    selection: bytes, zone: Zone, captured: Captured, quirks: frozenset[str]
+) -> Range | Entries:
+    """What a client asks for; without selection all entries. Raises Malformed."""
+    every = tuple(range(len(captured)))
+    if not selection:
+        return Entries(1, 0, every)
+    by = _BY.get(selection[0])
+    if by is None or f"{by} refused" in quirks:
+        raise Malformed(f"selector {selection[0]} is not offered")
     try:
         value, _ = axdr.decode(selection, 1)
-        if selection[0] == 1:
-            _, first, last, wanted = value
-            columns = tuple(_position(one, captured) for one in wanted)
-            return Range(
-                zone.instant(first), zone.instant(last), columns or tuple(range(len(captured)))
-            )
-        if selection[0] == 2:
+        if by == "entry":
             first, last, first_column, last_column = value
-            columns = tuple(range(len(captured)))[first_column - 1 : last_column or None]
-            return Entries(first, last, columns)
+            return Entries(first, last, every[first_column - 1 : last_column or None])
+        restricting, first, last, wanted = value
+        if tuple(restricting) != (8, CLOCK, 2, 0):
+            raise Malformed(f"rows are selected by the clock, not by {restricting}")
+        columns = tuple(_position(one, captured) for one in wanted)
+        return Range(zone.instant(first), zone.instant(last), columns or every)
     except (axdr.AxdrError, ValueError, TypeError, IndexError, struct.error) as error:
         raise Malformed(str(error)) from error
-    raise Malformed(f"no selector {selection[0]}")
 
 
 def _position(wanted: Any, captured: Captured) -> int:
     class_id, name, index, _ = wanted
     if index != 2:
         raise Malformed(f"attribute {index} is not captured")
-    return list(captured).index((class_id, name))
+    return captured.index((class_id, name))
 
 
 def capture_objects(captured: Captured) -> bytes:
@@ -70,3 +84,8 @@ def capture_objects(captured: Captured) -> bytes:
         )
         for class_id, name in captured
     )
+
+
+def sort_method(quirks: frozenset[str]) -> bytes:
+    """Attribute 5 of the profile: first in, first out; or last in, first out."""
+    return axdr.number(Tag.ENUM, _LIFO if "newest first" in quirks else _FIFO)
