@@ -31,6 +31,7 @@ OnRead = Callable[[str, float, Registers], None]
 _DECIPHERING_ERROR: Final = b"\xd8\x01\x05"
 _COUNTER_ERROR: Final = b"\xd8\x01\x06"
 _INITIATE_DECIPHERING_ERROR: Final = bytes.fromhex("0e010006")
+_TITLE_BYTES: Final = 8
 _REPLY_TO_HLS: Final = b"\x00\x0f" + ASSOCIATION + b"\x01"
 _WINDOW: Final = 4
 """Pieces streamed before the client has said how many it takes."""
@@ -119,21 +120,12 @@ class Application:
         security = None if public else self._meter.security
         ciphered = security is not None and security.ciphering != "none"
         context = acse.CONTEXT_CIPHERED if ciphered else acse.CONTEXT_PLAIN
-        diagnostic = self._refusal(asked, context, public)
-        if diagnostic:
-            return acse.answer(context, acse.REJECTED, diagnostic, b"")
-        cipher, plain = None, asked.initiate
-        if security is not None and ciphered:
-            cipher = AssociationCipher(security, asked.title)
-            try:
-                plain = cipher.opened(asked.initiate, "global")
-            except Undecipherable:
-                return acse.answer(
-                    context, acse.REJECTED, acse.NO_REASON, _INITIATE_DECIPHERING_ERROR
-                )
-        proposed = acse.initiate(plain)
-        if cipher is not None:
-            cipher.dedicated_key = proposed.dedicated_key
+        try:
+            self._check(asked, context, security, public=public)
+            cipher = AssociationCipher(security, asked.title) if security and ciphered else None
+            proposed = self._proposed(asked, cipher, security)
+        except acse.Rejected as refused:
+            return acse.answer(context, acse.REJECTED, refused.diagnostic, refused.error)
         association = self._agreed(proposed, cipher, security, public=public)
         self._association = association
         agreed = acse.initiate_response(self._conformance(proposed), self._meter.max_request)
@@ -153,21 +145,49 @@ class Application:
             challenge=ours,
         )
 
-    def _refusal(self, asked: acse.Proposal, context: bytes, public: bool) -> int:
-        """Diagnostic of a proposal that is refused; 0 = it is not."""
+    def _check(
+        self,
+        asked: acse.Proposal,
+        context: bytes,
+        security: MeterSecurity | None,
+        *,
+        public: bool,
+    ) -> None:
+        """Raises Rejected unless context, mechanism, password and title are as they have to be."""
         meter = self._meter
         if asked.context != context:
-            return acse.CONTEXT_NOT_SUPPORTED
-        if public:
-            return 0
-        if meter.security is not None and meter.security.mechanism != "lls":
-            wanted = acse.HLS_GMAC if meter.security.mechanism == "hls-gmac" else b""
-            return 0 if asked.mechanism == wanted else acse.PROOF_REQUIRED
-        if meter.password is None:
-            return 0
-        if asked.mechanism != acse.LLS:
-            return acse.PROOF_REQUIRED
-        return 0 if asked.authentication == meter.password else acse.UNPROVEN
+            raise acse.Rejected(acse.CONTEXT_NOT_SUPPORTED)
+        demanded = "lls" if security is None else security.mechanism
+        if public or (demanded == "lls" and meter.password is None):
+            demanded = "none"
+        if asked.mechanism != acse.MECHANISMS[demanded]:
+            raise acse.Rejected(acse.PROOF_REQUIRED)
+        if demanded == "lls" and asked.authentication != meter.password:
+            raise acse.Rejected(acse.UNPROVEN)
+        has_nonce = demanded == "hls-gmac" or context == acse.CONTEXT_CIPHERED
+        if has_nonce and len(asked.title) != _TITLE_BYTES:
+            raise acse.Rejected(acse.TITLE_NOT_RECOGNIZED)
+
+    def _proposed(
+        self,
+        asked: acse.Proposal,
+        cipher: AssociationCipher | None,
+        security: MeterSecurity | None,
+    ) -> acse.Initiate:
+        """The initiate-request in the clear; raises NotProposed, Rejected and CounterTooLow."""
+        if cipher is None or security is None:
+            proposed = acse.initiate(asked.initiate)
+        else:
+            try:
+                proposed = acse.initiate(cipher.opened(asked.initiate, "global"))
+            except Undecipherable as error:
+                raise acse.Rejected(acse.NO_REASON, _INITIATE_DECIPHERING_ERROR) from error
+            if len(proposed.dedicated_key) not in (0, len(security.encryption_key)):
+                raise acse.initiate_error(acse.REFUSED_BY_METER)
+            cipher.dedicated_key = proposed.dedicated_key
+        if not self._conformance(proposed):
+            raise acse.initiate_error(acse.CONFORMANCE_INCOMPATIBLE)
+        return proposed
 
     def _conformance(self, proposed: acse.Initiate) -> int:
         meter = self._meter

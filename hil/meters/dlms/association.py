@@ -12,15 +12,35 @@ CONTEXT_PLAIN: Final = bytes.fromhex("060760857405080101")
 CONTEXT_CIPHERED: Final = bytes.fromhex("060760857405080103")
 LLS: Final = bytes.fromhex("60857405080201")
 HLS_GMAC: Final = bytes.fromhex("60857405080205")
+MECHANISMS: Final = {"none": b"", "lls": LLS, "hls-gmac": HLS_GMAC}
 GET, SET, ACTION, SELECTIVE = 0x10, 0x08, 0x01, 0x04
 BLOCKS_GET, BLOCKS_SET, BLOCKS_ACTION, LISTS = 0x1000, 0x800, 0x400, 0x200
 GENERAL_PROTECTION, GENERAL_BLOCKS = 0x400000, 0x200000
 ACCEPTED, REJECTED = 0, 1
-NO_REASON, CONTEXT_NOT_SUPPORTED, UNPROVEN, PROOF_REQUIRED = 1, 2, 13, 14
+NO_REASON, CONTEXT_NOT_SUPPORTED, TITLE_NOT_RECOGNIZED = 1, 2, 3
+UNPROVEN, PROOF_REQUIRED = 13, 14
+VERSION_TOO_LOW, CONFORMANCE_INCOMPATIBLE, PDU_TOO_SHORT, REFUSED_BY_METER = 1, 2, 3, 4
+_VERSION: Final = 6
+_SHORTEST_PDU: Final = 12
 
 
 class NotProposed(ValueError):
     """The bytes are no AARQ or no initiate-request."""
+
+
+class Rejected(Exception):
+    """A proposal that the meter does not accept; what its AARE says of that."""
+
+    def __init__(self, diagnostic: int, error: bytes = b"") -> None:
+        """`error` is a confirmed-service-error in the place of the initiate-response."""
+        super().__init__(diagnostic, error)
+        self.diagnostic = diagnostic
+        self.error = error
+
+
+def initiate_error(error: int) -> Rejected:
+    """What is said of an initiate-request that cannot be agreed to (IEC 62056-5-3, 6.5)."""
+    return Rejected(NO_REASON, bytes([0x0E, 1, 6, error]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +81,17 @@ class Initiate:
 
 
 def initiate(plain: bytes) -> Initiate:
-    """What the client proposes; raises NotProposed."""
+    """What the client proposes; raises NotProposed and Rejected."""
     key = plain[3 : 3 + plain[2]] if plain[1:2] == b"\x01" else b""
     at = plain.find(b"\x5f\x1f\x04\x00", 2 + len(key))
     if plain[:1] != b"\x01" or at < 0 or len(plain) < at + 9:
         raise NotProposed(f"no initiate-request: {plain.hex()}")
-    return Initiate(
-        int.from_bytes(plain[at + 4 : at + 7], "big"),
-        int.from_bytes(plain[at + 7 : at + 9], "big"),
-        key,
-    )
+    if plain[at - 1] < _VERSION:
+        raise initiate_error(VERSION_TOO_LOW)
+    max_pdu = int.from_bytes(plain[at + 7 : at + 9], "big")
+    if 0 < max_pdu < _SHORTEST_PDU:
+        raise initiate_error(PDU_TOO_SHORT)
+    return Initiate(int.from_bytes(plain[at + 4 : at + 7], "big"), max_pdu, key)
 
 
 def initiate_response(conformance: int, max_request: int) -> bytes:

@@ -40,13 +40,14 @@ class GeneralBlocks:
             self._heard = number
             self._request += apdu[at : at + size]
             if control & _LAST:
-                return self.answer(self._serve(self._request), control & _WINDOW, number)
+                # Forgotten first: a request that is refused must not stand before the next one.
+                whole, self._request, self._heard = self._request, b"", 0
+                return self.answer(self._serve(whole), control & _WINDOW, number)
         return [self._piece(b"", 1, self._heard, last=False)]
 
     def answer(self, whole: bytes, window: int, acknowledged: int = 0) -> list[bytes]:
         """The first window of an answer in pieces."""
         room = self._longest - _HEAD_BYTES
-        self._request, self._heard = b"", 0
         self._pieces = [whole[at : at + room] for at in range(0, len(whole), room)]
         return self._stream(0, window, acknowledged)
 

@@ -101,6 +101,8 @@ class AssociationCipher:
         tag = apdu[0]
         if tag not in _tags_of(demanded):
             raise Undecipherable(f"a request with tag {tag:02x} where {demanded} is demanded")
+        if tag in _DEDICATED_REQUESTS and not self.dedicated_key:
+            raise Undecipherable("the client gave no dedicated key")
         at = 1
         if tag == _GENERAL_GLO:
             if apdu[1:10] != b"\x08" + self._client_title:
