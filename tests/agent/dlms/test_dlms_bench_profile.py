@@ -51,7 +51,9 @@ OF_CLASS = {
 """What the class of a meter with this quirk says of its load profile."""
 
 
-def a_driver(meter: DlmsMeter, clock: StoppedClock, **of_profile: object) -> DlmsDriver:
+def a_driver(
+    meter: DlmsMeter, clock: StoppedClock, longest_answer: int = 1 << 20, **of_profile: object
+) -> DlmsDriver:
     meter_class = quick(load_meter_class(meter.model))
     of_profile |= dict(OF_CLASS[quirk] for quirk in meter.quirks & OF_CLASS.keys())
     return DlmsDriver.on_port(
@@ -60,6 +62,7 @@ def a_driver(meter: DlmsMeter, clock: StoppedClock, **of_profile: object) -> Dlm
             meter_class,
             profile=dataclasses.replace(meter_class.profile, **of_profile),
             inverted_deviation="inverted deviation" in meter.quirks,
+            link=dataclasses.replace(meter_class.link, longest_answer=longest_answer),
         ),
         clock,
         server_address="1/17",
@@ -92,15 +95,40 @@ def test_a_meter_keeps_sixty_days_and_all_of_them_are_read():
 @pytest.mark.parametrize("quirk", ["", *QUIRKS])
 @pytest.mark.parametrize("ago", [(0, 0), (5, 9), (0, 150)])
 def test_whatever_the_quirk_the_rows_are_those_that_were_recorded(quirk, ago):
-    meter = DlmsMeter(Climbing(), quirks=frozenset({quirk} - {""}), keep_days=3)
+    failed = EDGE - 6 * PERIOD_S
+    meter = DlmsMeter(
+        Climbing(),
+        quirks=frozenset({quirk} - {""}),
+        keep_days=3,
+        status_of=lambda end: 0x80 if end == failed else 0,
+    )
     clock = StoppedClock()
     driver = a_driver(meter, clock)
     first, last = EDGE - ago[1] * PERIOD_S, EDGE - ago[0] * PERIOD_S
     kept = recorded(meter, clock.utc_s)
     for _ in range(2):
-        assert {row.end_utc_s: values(row) for row in driver.profile(first, last)} == {
+        rows = driver.profile(first, last)
+        assert {row.end_utc_s: values(row) for row in rows} == {
             end: values(row) for end, (row,) in kept.items() if first <= end <= last
         }
+        marked = [row.end_utc_s for row in rows if row.flags != Quality.PROFILE]
+        assert marked == ([failed] if first <= failed <= last else [])
+
+
+@pytest.mark.parametrize("max_pdu", [200, 0xFFFF])
+@pytest.mark.parametrize("quirk", ["", "range ignored", "range refused", "newest first"])
+def test_an_answer_that_is_too_large_is_asked_for_in_parts_whatever_the_link(quirk, max_pdu):
+    meter = DlmsMeter(
+        Climbing(), quirks=frozenset({quirk} - {""}), max_pdu=max_pdu, longest_info=128, keep_days=2
+    )
+    clock = StoppedClock()
+    driver = a_driver(meter, clock, longest_answer=2000)
+    rows = driver.profile(EDGE - 100 * PERIOD_S, EDGE)
+    kept = recorded(meter, clock.utc_s)
+    assert [values(row) for row in rows] == [values(kept[row.end_utc_s][0]) for row in rows]
+    assert len(rows) == 101
+    with driver.session():
+        assert driver.profile(EDGE - 100 * PERIOD_S, EDGE) == rows
 
 
 @pytest.mark.parametrize("quirk", ["", "newest first", "null values", "range refused"])
