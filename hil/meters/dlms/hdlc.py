@@ -16,6 +16,9 @@ from typing import Final
 
 INACTIVITY_S: Final = 120.0
 """Default of IEC 62056-6-2, class 23."""
+_USUAL_WIDTHS: Final = (2, 4)
+"""Bytes of sizes and of windows in UA."""
+_UA_WIDTHS: Final = {"UA of one-byte values": (1, 1), "UA of two-byte values": (2, 2)}
 _MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
@@ -128,6 +131,9 @@ class Station:
         """
         self._inactivity_s = inactivity_s
         self._quirks = quirks
+        self._size_bytes, self._window_bytes = next(
+            (widths for quirk, widths in _UA_WIDTHS.items() if quirk in quirks), _USUAL_WIDTHS
+        )
         self._now_s = now_s
         self._heard_s = now_s()
         self._takes = client_window
@@ -135,9 +141,10 @@ class Station:
         self._client_window = 1
         self._service = service
         self._on_reset = on_reset
-        self._longest_info = longest_info
+        self._longest_info = min(longest_info, (1 << 8 * self._size_bytes) - 1)
         self._widest = window
         self._connected = False
+        self._rejecting = False
         self._client = b""
         self._info = 128
         self._window = 1
@@ -167,6 +174,8 @@ class Station:
             return build(heard.sender, heard.to, 0x73 if was_connected else 0x1F)
         if not self._connected or heard.sender != self._client:
             return build(heard.sender, heard.to, 0x1F)
+        if self._rejecting:
+            return self._reject(heard)
         if heard.control & 1 == 0:
             return self._information(heard)
         if heard.control & 0x0F == 0x05:
@@ -192,7 +201,7 @@ class Station:
         self._client_window = max(1, min(wanted[7], self._takes))
         if "UA without parameters" in self._quirks:
             self._info, self._window, self._client_window = 128, 1, 1
-        self._connected, self._client = True, heard.sender
+        self._connected, self._client, self._rejecting = True, heard.sender, False
         self._expected = self._base = self._sent = 0
         self._segments, self._request = [], b""
         self._on_reset()
@@ -201,15 +210,14 @@ class Station:
         return build(heard.sender, heard.to, 0x73, self._parameters(accepts))
 
     def _parameters(self, accepts: int) -> bytes:
-        body = (
-            b"\x05\x02"
-            + self._info.to_bytes(2, "big")
-            + b"\x06\x02"
-            + accepts.to_bytes(2, "big")
-            + b"\x07\x04"
-            + self._window.to_bytes(4, "big")
-            + b"\x08\x04"
-            + self._client_window.to_bytes(4, "big")
+        agreed = (
+            (5, self._size_bytes, self._info),
+            (6, self._size_bytes, accepts),
+            (7, self._window_bytes, self._window),
+            (8, self._window_bytes, self._client_window),
+        )
+        body = b"".join(
+            bytes([code, width]) + value.to_bytes(width, "big") for code, width, value in agreed
         )
         return b"\x81\x80" + bytes([len(body)]) + body
 
@@ -264,4 +272,5 @@ class Station:
         return build(heard.sender, heard.to, self._expected << 5 | 0x11)
 
     def _reject(self, heard: Heard) -> bytes:
+        self._rejecting = "FRMR until reset" in self._quirks
         return build(heard.sender, heard.to, 0x97)

@@ -10,6 +10,9 @@ from typing import Final
 
 QUIRKS: Final[dict[str, str]] = {
     "UA without parameters": "UA to SNRM has no information field: 128 bytes, window 1",
+    "UA of one-byte values": "its sizes and windows have one byte each, so sizes end at 255",
+    "UA of two-byte values": "its windows have two bytes instead of four",
+    "FRMR until reset": "a link with a frame out of turn answers FRMR until SNRM or DISC",
     "UA with parameters to DISC": "UA to DISC has an information field",
     "RLRE of a wrong length": "its BER length is one too many",
     "RLRQ refused": "RLRQ is answered by an exception-response",
