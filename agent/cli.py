@@ -21,6 +21,7 @@ from agent.commands import (
     EXIT_WRONG,
     check,
     doctor,
+    profile,
     read,
     scan,
     status,
@@ -73,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     scan.add(_json(_add(commands, "scan", text, _with_config(scan.run))))
     text = "read one meter now and print what it shows"
     read.add(_json(_add(commands, "read", text, _with_config(read.run))))
+    text = "print the rows of a DLMS meter's load profile"
+    profile.add(_json(_add(commands, "profile", text, _with_config(profile.run))))
     text = "read a meter or a line's meters and show every frame with its verdict"
     trace.add(_json(_add(commands, "trace", text, _with_config(trace.run))))
     _json(_add(commands, "status", "show how the running agent is doing", _with_config(status.run)))

@@ -45,20 +45,22 @@ def build_driver(
     port: Port | TcpGateway,
     clock: Clock,
     observe: Observer | None = None,
-    observe_link: Callable[[str, bytes], None] | None = None,
+    observe_apdu: Callable[[str, bytes, bytes], None] | None = None,
 ) -> Driver:
     """The meter's driver; raises ConfigError if model, address, ratio or secrets do not fit.
 
     `port` is what `open_line` made of the line. `observe` is told every frame
-    of a Modbus meter, `observe_link` every one of a DLMS meter ("sent" or
-    "heard"). A Modbus meter's driver is a `SampledDriver`.
+    of a Modbus meter, `observe_apdu` every APDU of a DLMS meter ("sent" or
+    "heard", as carried, deciphered). A Modbus meter's driver is a `SampledDriver`.
     """
     try:
         if line.is_dlms:
             from agent.drivers_dlms import build_dlms
 
             # Only a modbus-tcp line has a gateway.
-            return build_dlms(config, line, meter, cast("Port", port), clock, observe_link)
+            return build_dlms(
+                config, line, meter, cast("Port", port), clock, observe_apdu=observe_apdu
+            )
         return _modbus(config, meter, port, clock, observe)
     except (ValueError, OSError) as error:
         what = f"meter {meter.id} (model {meter.model}, line {line.name})"

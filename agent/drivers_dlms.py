@@ -15,21 +15,19 @@ from typing import Final
 
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.credentials import Credential, CredentialsError, load_credentials
+from agent.dlms.channel import ObserveApdu
 from agent.dlms.driver import DlmsDriver, MakeCarrier
 from agent.dlms.link.carrier import Carrier
 from agent.dlms.load_profile.scaling import Transformers
 from agent.dlms.meter_class import MeterClass, find_meter_class
 from agent.dlms.security.counters import FILE_NAME, CounterStore, counter_name
-from agent.dlms.security.settings import Keys, Security
+from agent.dlms.security.settings import KEY_BYTES, Keys, Security
 from agent.line.port import Port
-from agent.line.serial_port import SerialPort
 from wire.clock import Clock
 
 Observe = Callable[[str, bytes], None]
 """Told each frame of a link: "sent" or "heard", and its raw bytes."""
 
-KEY_BYTES: Final = {0: 16, 2: 32}
-"""Length of each key by security suite (Green Book ed. 8, 9.2.3.7)."""
 _MAKER: Final = b"LSC"
 """The three letters with which our system title begins, as a maker's do."""
 
@@ -50,6 +48,7 @@ def build_dlms(
     port: Port,
     clock: Clock,
     observe: Observe | None = None,
+    observe_apdu: ObserveApdu | None = None,
 ) -> DlmsDriver:
     """The driver of a meter on a `dlms` or `dlms-tcp` line; raises ConfigError, ValueError."""
     meter_class = _class_of(config, meter)
@@ -61,6 +60,7 @@ def build_dlms(
         security=_security(config, meter, meter_class),
         name=name,
         transformers=Transformers(meter.current_ratio, meter.voltage_ratio),
+        observe_apdu=observe_apdu,
     )
 
 
@@ -164,12 +164,12 @@ def _after_mode_e(
     line: LineConfig, port: Port, name: str, observe: Observe | None, hdlc: MakeCarrier
 ) -> MakeCarrier:
     """Each link begins with the opening, and goes on at the line's baud rate at most."""
-    from agent.dlms.link.mode_e import ModeECarrier, open_hdlc
+    from agent.dlms.link.mode_e import ModeECarrier, SwitchablePort, open_hdlc
 
-    if not isinstance(port, SerialPort):
+    if not isinstance(port, SwitchablePort):
         raise OpeningRefused(
             f'line {line.name} has opening = "mode-e": expected a serial port, whose rate can be '
-            f"switched, came {type(port).__name__}; read the meter instead of tracing it"
+            f"switched, came {type(port).__name__}"
         )
     opening = partial(
         open_hdlc, port, name=name, most_baud=line.baud, parity=line.parity, observe=observe

@@ -1,8 +1,8 @@
 """`trace`: reads a meter, or all meters of a line, and shows every frame with its verdict.
 
 A frame is shown when it was judged, so a heard frame's time is that of its
-last byte. What a DLMS line carries is shown as raw bytes, piece by piece, with
-the password that opens an association starred out: traces are sent around. A
+last byte. On a DLMS line the APDUs follow, deciphered with the meter's keys;
+the bytes that open an association are starred out: traces are sent around. A
 line belongs to one program at a time, so this needs the line to itself.
 """
 
@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from agent.commands import EXIT_OK, EXIT_WRONG
+from agent.commands.passed import Passed
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.driver import Driver, ReadError
-from agent.drivers import build_driver, open_line, password_of
+from agent.drivers import build_driver, open_line
 from agent.line.port import Port, PortLost
 from agent.line.serial_port import SerialPort
 from agent.line.tcp_port import TcpPort
-from agent.modbus.frame import Frame, Observer
+from agent.modbus.frame import Frame
 from agent.run import clock_of
 from wire.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from agent.modbus.gateway import TcpGateway
 
@@ -37,8 +39,6 @@ _ROUND_S: Final = 1.0
 _REQUEST_LENGTH: Final = 8
 _DECODED: Final = ("request", "answer", "exception", "bad_crc", "other_", "echo", "late")
 """Verdicts whose bytes begin like a Modbus frame."""
-RAW: Final = "raw"
-"""Verdict of bytes that nobody judged, as on a DLMS line."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -59,15 +59,11 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     """Print frames as they come and their counts at the end; EXIT_WRONG if no meter was read."""
     line, meters = _target(config, chosen.target)
     clock = clock_of(config)
-    show = _Printer(clock.now_utc_s(), as_json=chosen.json, hidden=_passwords(config, meters))
+    show = _Printer(clock.now_utc_s(), as_json=chosen.json)
     port = open_line(line)
-    traced: Port | TcpGateway = port
-    if line.is_dlms and isinstance(port, SerialPort | TcpPort):
-        traced = TracedPort(port, show, clock)
     try:
-        drivers = [
-            (meter, build_driver(config, line, meter, traced, clock, show)) for meter in meters
-        ]
+        build = partial(_modbus, show) if not line.is_dlms else _dlms(line, show, clock)
+        drivers = [(meter, build(config, line, meter, port, clock)) for meter in meters]
         port.open()
         outcome = _read_in_turn(drivers, time.monotonic() + chosen.seconds)
     except PortLost as error:
@@ -77,38 +73,6 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         port.close()
     show.sum_up(outcome)
     return EXIT_OK if any(good for good, _ in outcome.values()) else EXIT_WRONG
-
-
-class TracedPort:
-    """A port that shows what passes through it."""
-
-    def __init__(self, port: Port, observe: Observer, clock: Clock) -> None:
-        self._port = port
-        self._observe = observe
-        self._clock = clock
-
-    @property
-    def char_s(self) -> float:
-        return self._port.char_s
-
-    @property
-    def opened_at_s(self) -> float:
-        return self._port.opened_at_s
-
-    def write(self, data: bytes) -> None:
-        self._show("sent", data)
-        self._port.write(data)
-
-    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
-        return self._show("heard", self._port.read(at_least, deadline_s, due_s))
-
-    def discard(self) -> bytes:
-        return self._show("heard", self._port.discard())
-
-    def _show(self, direction: Literal["sent", "heard"], data: bytes) -> bytes:
-        if data:
-            self._observe(Frame(self._clock.now_utc_s(), direction, data, RAW))
-        return data
 
 
 def decoded(frame: Frame) -> dict[str, int]:
@@ -130,34 +94,41 @@ def decoded(frame: Frame) -> dict[str, int]:
 
 
 class _Printer:
-    """Shows frames as lines of text or of JSON, and counts them."""
+    """Shows what passes as lines of text or of JSON, and counts it."""
 
-    def __init__(self, start_utc_s: float, *, as_json: bool, hidden: Collection[bytes]) -> None:
+    def __init__(self, start_utc_s: float, *, as_json: bool) -> None:
         self._start_utc_s = start_utc_s
         self._as_json = as_json
-        self._hidden = tuple(hidden)
         self._counts: Counter[str] = Counter()
         if not as_json:
             start = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(start_utc_s))
             print(f"{'ms':>10}  since {start} UTC", flush=True)
 
-    def __call__(self, frame: Frame) -> None:
-        self._counts[f"{frame.direction}: {frame.verdict}"] += 1
-        after_ms = (frame.at_utc_s - self._start_utc_s) * 1000
-        what = decoded(frame)
+    def frame(self, frame: Frame) -> None:
+        """A frame of a Modbus line."""
+        facts = decoded(frame)
+        words = _words(facts)
+        self(Passed(frame.at_utc_s, frame.direction, frame.verdict, frame.data, words, facts))
+
+    def __call__(self, passed: Passed) -> None:
+        self._counts[f"{passed.direction}: {passed.verdict}"] += 1
+        after_ms = (passed.at_utc_s - self._start_utc_s) * 1000
         if self._as_json:
-            said: dict[str, Any] = {
+            said = {
                 "ms": round(after_ms, 1),
-                "direction": frame.direction,
-                "verdict": frame.verdict,
-                "hex": self._hex(frame.data, ""),
-                **what,
+                "direction": passed.direction,
+                "verdict": passed.verdict,
+                "hex": passed.hex(),
+                **passed.facts,
             }
             print(json.dumps(said), flush=True)
             return
-        arrow = "->" if frame.direction == "sent" else "<-"
-        text = f"{after_ms:10.1f} {arrow} {_words(what):40} {frame.verdict:14} "
-        print(text + self._hex(frame.data, " ").upper(), flush=True)
+        arrow = "->" if passed.direction == "sent" else "<-"
+        if passed.verdict == "apdu":
+            print(f"{'':10} {arrow} {passed.words}", flush=True)
+            return
+        text = f"{after_ms:10.1f} {arrow} {passed.words:40} {passed.verdict:14} "
+        print(text + passed.hex(" ").upper(), flush=True)
 
     def sum_up(self, outcome: dict[str, tuple[int, int]]) -> None:
         """How many frames of each verdict; how often each meter was read, and was not."""
@@ -171,15 +142,44 @@ class _Printer:
         for meter, (good, bad) in outcome.items():
             print(f"meter {meter}: read {good} times, failed {bad} times")
 
-    def _hex(self, data: bytes, between: str) -> str:
-        shown = _spaced(data, between)
-        for secret in self._hidden:
-            shown = shown.replace(_spaced(secret, between), between.join(["**"] * len(secret)))
-        return shown
+
+Build = Callable[[AgentConfig, LineConfig, MeterConfig, "Port | TcpGateway", Clock], Driver]
 
 
-def _spaced(data: bytes, between: str) -> str:
-    return data.hex(between) if between else data.hex()
+def _modbus(
+    show: _Printer,
+    config: AgentConfig,
+    line: LineConfig,
+    meter: MeterConfig,
+    port: Port | TcpGateway,
+    clock: Clock,
+) -> Driver:
+    return build_driver(config, line, meter, port, clock, show.frame)
+
+
+def _dlms(line: LineConfig, show: _Printer, clock: Clock) -> Build:
+    """Builds drivers whose port and APDUs are traced; the meters of a line share the trace."""
+    from agent.commands.trace_dlms import DlmsTrace, TracedPort, TracedSerialPort
+
+    wrapper = line.is_tcp and line.framing == "wrapper"
+    trace = DlmsTrace(show, clock, wrapper=wrapper, mode_e=line.opening == "mode-e")
+
+    def build(
+        config: AgentConfig,
+        line: LineConfig,
+        meter: MeterConfig,
+        port: Port | TcpGateway,
+        clock: Clock,
+    ) -> Driver:
+        assert isinstance(port, SerialPort | TcpPort)
+        traced = (
+            TracedSerialPort(port, trace)
+            if isinstance(port, SerialPort)
+            else TracedPort(port, trace)
+        )
+        return build_driver(config, line, meter, traced, clock, observe_apdu=trace.apdu)
+
+    return build
 
 
 def _words(what: dict[str, int]) -> str:
@@ -212,20 +212,6 @@ def _target(config: AgentConfig, name: str) -> tuple[LineConfig, tuple[MeterConf
             f"{config.places.path}: line {name!r} has no [[meter]] to read; add one, or use scan"
         )
     return lines[name], meters
-
-
-def _passwords(config: AgentConfig, meters: Sequence[MeterConfig]) -> set[bytes]:
-    """The passwords that may go over the line in clear; raises ConfigError."""
-    found = set()
-    for meter in meters:
-        try:
-            password = password_of(config, meter)
-        except OSError as error:
-            place = config.places.name("meter", config.meters.index(meter), "password_file")
-            raise ConfigError(f"{place}: {error}; correct the path or its rights") from error
-        if password is not None:
-            found.add(password)
-    return found
 
 
 def _read_in_turn(

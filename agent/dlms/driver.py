@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
+from agent.dlms.channel import ObserveApdu
 from agent.dlms.client import Client
 from agent.dlms.clock import MeterClock
 from agent.dlms.constants import PUBLIC_CLIENT
@@ -27,10 +28,10 @@ from agent.dlms.meter_class import EXPONENTS, MeterClass
 from agent.dlms.security.settings import Security
 from agent.driver import ClockBounds, ClockReading, MeterEvent, ProfileRow, Sample
 from agent.line.port import Port
-from wire.clock import Clock
 
 if TYPE_CHECKING:
     from agent.dlms.event_log import EventLogReader
+    from wire.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class DlmsDriver:
         security: Security,
         name: str,
         transformers: Transformers = NO_TRANSFORMERS,
+        observe_apdu: ObserveApdu | None = None,
     ) -> None:
-        """`name` says in errors which meter is meant.
+        """`name` says in errors which meter is meant; `observe_apdu` is told every APDU.
 
         Raises ValueError for a password that is missing, or ratios where the
         class has primary values.
@@ -81,6 +83,7 @@ class DlmsDriver:
         self._security = security
         self._name = name
         self._transformers = transformers
+        self._observe_apdu = observe_apdu
         self._client: Client | None = None
         self._serial: str | None = None
         self._scalings = Scalings(name, meter_class.name)
@@ -262,6 +265,7 @@ class DlmsDriver:
             max_pdu=link.max_pdu,
             lists=link.lists,
             release=link.release,
+            observe_apdu=self._observe_apdu,
         )
 
     def _identify(self, value: Any) -> None:

@@ -16,6 +16,7 @@ from hil.line.pty import PtyLine
 from hil.meters.dlms.bus import DlmsBus
 from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
+from hil.meters.shown import Recorded
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
 
@@ -49,8 +50,17 @@ def modbus_line(folder: Path) -> PtyLine:
     return PtyLine(folder / "modbus", ModbusBus(meters, SystemClock()), baud=BAUD)
 
 
+class Recording(Steady):
+    """A steady face that has recorded every quarter hour."""
+
+    def recorded(self, first_end_utc_s: int, last_end_utc_s: int) -> list[Recorded]:
+        ends = range(first_end_utc_s + -first_end_utc_s % 900, last_end_utc_s + 1, 900)
+        energies = (self.import_wh, self.export_wh, self.import_varh)
+        return [Recorded(end, *energies, 2304, 500) for end in ends]
+
+
 def dlms_line(folder: Path) -> PtyLine:
-    meters = {address: DlmsMeter(Steady(serial)) for address, serial in DLMS_SERIALS.items()}
+    meters = {address: DlmsMeter(Recording(serial)) for address, serial in DLMS_SERIALS.items()}
     return PtyLine(folder / "dlms", DlmsBus(meters, SystemClock()), baud=BAUD)
 
 

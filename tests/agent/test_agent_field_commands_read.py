@@ -249,19 +249,6 @@ def test_a_trace_of_a_meter_that_never_answers_ends_with_1(
     assert "read 0 times" in capsys.readouterr().out
 
 
-def test_a_trace_of_a_dlms_meter_shows_raw_bytes_and_stars_its_password(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert bench.say("trace", "d17", "--seconds", "0.3") == 0
-    said = capsys.readouterr().out
-    assert re.search(r"^ +\d+\.\d -> +raw +7E A0 .* 7E$", said, re.M)
-    assert re.search(r"^ +\d+\.\d <- +raw +7E A0 ", said, re.M)
-    assert "** ** ** **" in said
-    assert b"loadscape".hex(" ").upper() not in said
-    assert bench.say("trace", "d17", "--json", "--seconds", "0.3") == 0
-    assert b"loadscape".hex() not in capsys.readouterr().out
-
-
 def test_ctrl_c_ends_a_trace_with_its_counts(bench: Bench) -> None:
     process = start(bench, "trace", "m3", "--seconds", "600")
     until(process, " answer ", 2)

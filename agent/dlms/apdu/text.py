@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agent.dlms import axdr
-from agent.dlms.apdu.association import association_answer
+from agent.dlms.apdu.association import association_answer, initiate_response
 from agent.dlms.apdu.ber import content, tlvs
 from agent.dlms.apdu.general_block import general_block
 from agent.dlms.apdu.notification import data_notification
@@ -25,6 +25,7 @@ from agent.dlms.constants import (
     SERVICE_ERRORS,
     STATE_ERRORS,
     Apdu,
+    Conformance,
     Tag,
     obis_text,
 )
@@ -269,7 +270,11 @@ def _associate(apdu: bytes) -> str:
     initiate = fields.get(0xBE, b"")[2:]
     user = ""
     if initiate:
-        user = "; initiate" if initiate[0] == Apdu.INITIATE_REQUEST else f"; {apdu_text(initiate)}"
+        user = (
+            "; initiate-request"
+            if initiate[0] == Apdu.INITIATE_REQUEST
+            else f"; {apdu_text(initiate)}"
+        )
     context = "LN ciphered" if ciphered else "LN"
     return f"aarq {context}, {mechanism}{secret}{title}{user}"
 
@@ -324,10 +329,21 @@ def _initiate(apdu: bytes) -> str:
     return "initiate-request" + (", dedicated key not shown" if apdu[1] else "")
 
 
+def _initiated(apdu: bytes) -> str:
+    agreed = initiate_response(apdu)
+    services = ", ".join(
+        name.lower().replace("_", "-")
+        for name, bit in vars(Conformance).items()
+        if name.isupper() and agreed.conformance & bit
+    )
+    return f"initiate-response {services}; takes {agreed.max_pdu or 'any number of'} bytes"
+
+
 _READERS: Final[dict[int, Callable[[bytes], str]]] = {
     Apdu.AARQ: _associate,
     Apdu.AARE: _associated,
     Apdu.INITIATE_REQUEST: _initiate,
+    Apdu.INITIATE_RESPONSE: _initiated,
     Apdu.EXCEPTION_RESPONSE: _exception,
     Apdu.CONFIRMED_SERVICE_ERROR: service_error,
     Apdu.DATA_NOTIFICATION: _notified,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from agent.dlms.errors import AnswerMalformed, DlmsError, NoAnswer
 from agent.dlms.link.carrier import Carrier
@@ -38,6 +38,7 @@ _TRIES: Final = 2
 _LONGEST_ADDRESS: Final = 32
 
 
+@runtime_checkable
 class SwitchablePort(Port, Protocol):
     """A port whose rate can change while it is open."""
 

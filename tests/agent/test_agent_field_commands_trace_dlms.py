@@ -1,0 +1,138 @@
+"""`trace` on DLMS lines: frames, packets, mode E and noise, APDUs deciphered, no secret shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands_bench import Bench, Recording, dlms_line, prepare
+
+from agent.commands.passed import Passed
+from agent.commands.trace_dlms import DlmsTrace
+from agent.dlms.link.frame import frame
+from hil.line.faults import Faulty, before, well
+from hil.line.mode_e import ModeE
+from hil.line.pty import PtyLine, served
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
+from hil.meters.dlms.security import MeterSecurity
+from wire.clock import SystemClock
+
+ENCRYPTION, AUTHENTICATION = bytes(range(16)), bytes(range(16, 32))
+BAUD = 115_200
+
+
+def traced(
+    bench: Bench, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    bench.say("trace", *words, "--json", "--seconds", "0.4")
+    said = capsys.readouterr()
+    *passed, summary = [json.loads(line) for line in said.out.splitlines()]
+    return passed, summary, said.out + said.err
+
+
+def with_keys(bench: Bench) -> None:
+    """d17 becomes a ciphered meter whose keys are in a credentials file."""
+    secrets = bench.folder / "secrets.toml"
+    secrets.write_text(
+        f'[d17]\nencryption_key = "{ENCRYPTION.hex()}"\n'
+        f'authentication_key = "{AUTHENTICATION.hex()}"\n'
+    )
+    secrets.chmod(0o600)
+    bench.edit('model = "idis_residential"\n', 'model = "idis_residential_gmac"\n')
+    bench.edit('"1/17"\npassword_file = "lls"', '"1/17"\ncredentials = "d17"')
+    bench.edit("[broker]", '[credentials]\nfile = "secrets.toml"\n\n[broker]')
+
+
+def test_frames_and_apdus_are_told_in_words_and_the_password_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    with served(dlms_line(tmp_path)):
+        assert bench.say("trace", "d17", "--seconds", "0.3") == 0
+        said = capsys.readouterr().out
+        passed, summary, _ = traced(bench, capsys, "d17")
+    assert re.search(r"^ +\d+\.\d -> 1/17 client 1 SNRM P, info 2030/2030, window 7/7 ", said, re.M)
+    assert re.search(
+        r"^ +\d+\.\d <- 1/17 client 1 I N\(S\)=0 N\(R\)=1 F +frame +7E A0 ", said, re.M
+    )
+    assert re.search(r"^ +-> aarq LN, password, 9 bytes not shown", said, re.M)
+    assert "D0000017" in said
+    assert b"loadscape".hex(" ").upper() not in said
+    assert b"loadscape".hex() not in json.dumps(passed)
+    assert {one["verdict"] for one in passed} == {"frame", "apdu"}
+    assert summary["meters"]["d17"]["failed"] == 0
+
+
+def test_a_password_cut_into_several_frames_is_not_shown_either() -> None:
+    shown: list[Passed] = []
+    trace = DlmsTrace(shown.append, SystemClock(), wrapper=False, mode_e=False)
+    aarq = b"\xe6\xe6\x00\x60\x1a" + b"x" * 10 + b"loadscape" + b"y" * 5
+    cuts = [aarq[at : at + 8] for at in range(0, len(aarq), 8)]
+    for number, part in enumerate(cuts):
+        more = number < len(cuts) - 1
+        trace.passed("sent", frame(b"\x02\x23", b"\x03", 0x10 | number << 1, part, segmented=more))
+    trace.passed("sent", frame(b"\x02\x23", b"\x03", 0x18, b"\xe6\xe6\x00\xc0\x01"))
+    *opening, after = [passed.hex() for passed in shown]
+    assert len(opening) == len(cuts)
+    for part, text in zip(cuts, opening, strict=True):
+        assert "**" * len(part) in text
+    assert "*" not in after
+
+
+def test_what_is_ciphered_is_shown_deciphered_and_no_key_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    with_keys(bench)
+    meter = DlmsMeter(Recording("D0000017"), security=MeterSecurity(ENCRYPTION, AUTHENTICATION))
+    line = PtyLine(tmp_path / "dlms", DlmsBus({"1/17": meter}, SystemClock()), baud=BAUD)
+    with served(line):
+        passed, summary, said = traced(bench, capsys, "d17")
+    assert summary["meters"]["d17"] == {"read": 1, "failed": 0}
+    read = [one for one in passed if "serial number" in one.get("apdu", "")]
+    assert read[0]["carried"].startswith("glo-get-request, security control 30, counter ")
+    assert any("D0000017" in one.get("apdu", "") for one in passed)
+    assert b"D0000017".hex() not in "".join(one["hex"] for one in passed)
+    for key in (ENCRYPTION, AUTHENTICATION):
+        assert key.hex() not in said
+
+
+def test_an_answer_under_another_key_is_shown_as_not_deciphered() -> None:
+    shown: list[Passed] = []
+    trace = DlmsTrace(shown.append, SystemClock(), wrapper=False, mode_e=False)
+    trace.apdu("heard", bytes.fromhex("cc0730000000050102"), b"")
+    assert shown[0].words == (
+        "NOT DECIPHERED glo-get-response, security control 30, counter 5, 2 bytes"
+    )
+
+
+def test_bytes_that_are_no_frame_are_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    bus = DlmsBus({"1/17": DlmsMeter(Recording("D0000017"))}, SystemClock())
+    noisy = Faulty(bus, iter([before(b"\x00\xff\x55"), *[well] * 99]))
+    with served(PtyLine(tmp_path / "dlms", noisy, baud=BAUD)):
+        passed, _, _ = traced(bench, capsys, "d17")
+    noise = [one["hex"] for one in passed if one["verdict"] == "noise"]
+    assert noise == ["00ff55"]
+
+
+def test_an_opening_in_mode_e_is_shown_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    bench.edit('protocol = "dlms"', 'protocol = "dlms"\nopening = "mode-e"')
+    head = ModeE(DlmsBus({"1/17": DlmsMeter(Recording("D0000017"))}, SystemClock()), fastest=6)
+    line = PtyLine(tmp_path / "dlms", head, baud=300, paced=False)
+    head.attach(line)
+    with served(line):
+        passed, summary, _ = traced(bench, capsys, "d17")
+    texts = [one["text"] for one in passed if one["verdict"] == "mode_e"]
+    assert texts[:4] == ["/?!", "/LSC6\\2METER", "ACK 262", "ACK 262"]
+    assert summary["meters"]["d17"]["read"] >= 1
+    assert not [one for one in passed if one["verdict"] == "noise"]
