@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.health import Counters, Faults
@@ -44,6 +45,8 @@ _GATHER_ROWS = 4096
 _QUEUE_ITEMS = 512
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
+_MOST_AGAIN = 3
+"""So often is what central could not read cut anew: more would be the same bytes for ever."""
 _SET_BACK_S = 86_400
 """Edges come anew when the agent's clock is set back by more."""
 
@@ -96,6 +99,8 @@ class Writer(threading.Thread):
         self._late_since_s = 0.0
         self._events: list[EventRows] = []
         self._new_stream_after_s = float("-inf")
+        self._again: dict[int, int] = {}
+        """Batches of the stream that hold what was unreadable, and how often it was."""
         self.failure: BaseException | None = None
         """What ended the thread, None while it is well."""
         self.view = OutboxView(b"", 0, b"", 0, 0)
@@ -330,26 +335,27 @@ class Writer(threading.Thread):
         self._new_stream_after_s = time.monotonic() + _NEW_STREAM_PAUSE_S
         _log.warning("rollback_detected: %s; a new stream is begun", reason)
         self._counters.add("streams_begun_total")
-        before = self._cutter.head
-        self._cutter.continue_from(StreamHead.fresh())
-        with self._store.transaction():
-            self._store.set_head(self._cutter.head)
-        self._after_commit(before)
+        self._again.clear()
+        self._transact(self._take_new_head)
         self._recut_other_streams()
+
+    def _take_new_head(self) -> None:
+        self._cutter.continue_from(StreamHead.fresh())
+        self._store.set_head(self._cutter.head)
 
     def _recut_other_streams(self) -> None:
         """Cut again, into the present stream, what older streams hold without a receipt."""
         for number, first, last in self._store.unreceipted(outside=self._cutter.head.stream):
-            before = self._cutter.head
             try:
-                with self._store.transaction():
-                    self._filing.recut(self._store.rows_of(number, first, last))
-                    self._filing.cut_events(self._store.events.of_batch(number))
-                    self._store.forget_batch(number)
+                self._transact(partial(self._recut, number, first, last))
             except NoEpochKey as error:
                 self._faults.report("keyset", str(error))
                 return
-            self._after_commit(before)
+
+    def _recut(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> None:
+        self._filing.recut(self._store.rows_of(number, first_end_utc_s, last_end_utc_s))
+        self._filing.cut_events(self._store.events.of_batch(number))
+        self._store.forget_batch(number)
 
     def _cut_again(self, seq: int) -> None:
         found = self._store.batch_at(self._cutter.head.stream, seq)
@@ -359,17 +365,25 @@ class Writer(threading.Thread):
         events = self._store.events.of_batch(found[0])
         if not rows and not events:
             return
+        times = self._again.pop(seq, 0) + 1
+        if times > _MOST_AGAIN:
+            what = f"central cannot read batch {seq}, cut {times} times over; its log says why"
+            self._faults.report("unreadable", what)
+            return
         before = self._cutter.head
         # Whoever could not read it may lack its roster: say it again.
         self._cutter.continue_from(before)
+
+        def cut() -> None:
+            self._filing.recut(rows)
+            self._filing.cut_events(events)
+
         try:
-            with self._store.transaction():
-                self._filing.recut(rows)
-                self._filing.cut_events(events)
+            self._transact(cut)
         except NoEpochKey as error:
             self._faults.report("keyset", str(error))
             return
-        self._after_commit(before)
+        self._again |= dict.fromkeys(range(before.next_seq, self._cutter.head.next_seq), times)
 
     # --- small things
 

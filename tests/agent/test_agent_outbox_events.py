@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,65 @@ def test_a_full_store_drops_events_without_a_receipt_and_counts_them(
     assert marks["A1", "fraud"] == entries(1199, 1, "d" * 1000).mark, (
         "what was dropped is not read again"
     )
+
+
+def test_what_central_never_can_read_is_sent_some_times_and_not_for_ever(
+    writer: Writer, central: Central
+) -> None:
+    writer.hand_over(entries(0, 3))
+    settled(writer, 1)
+    times = 0
+    while times < 20:
+        times += 1
+        batches = sealed_of(writer)
+        if not batches:
+            break
+        for sealed in batches:
+            central.take(sealed)
+        writer.receipt(central.receipt(Nack(central.upto, UNREADABLE)))
+    assert times <= 5
+    # Another batch that is unreadable once is sent again as ever.
+    writer.hand_over(entries(50, 1))
+    (other,) = settled(writer, 1)
+    central.take(other)
+    central.events.clear()
+    writer.receipt(central.receipt(Nack(central.upto, UNREADABLE)))
+    (again,) = sealed_of(writer)
+    central.take(again)
+    assert central.events == list(entries(50, 1).events)
+
+
+def used_pages(folder: Path) -> int:
+    with closing(sqlite3.connect(f"file:{folder}/data/agent.db?mode=ro", uri=True)) as database:
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    return int(pages - free)
+
+
+def test_a_store_without_room_for_one_batch_more_survives_a_fork(
+    central: Central, clock: SetClock, tmp_path: Path
+) -> None:
+    keyring = central.enrol(tmp_path)
+    writer = start_writer(tmp_path / "data", keyring, clock, quota_mib=1)
+    for number in range(2):
+        writer.hand_over(entries(1000 * number, 60, "d" * 1000))
+        settled(writer, number + 1)
+    more = 10_000
+    while used_pages(tmp_path) < 250:
+        writer.hand_over(entries(more, 2, "d" * 1000))
+        sealed_of(writer)
+        more += 2
+    central.stream = old = writer.view.stream
+    writer.receipt(central.receipt(Nack(1, FORK), upto=0))
+    sealed_of(writer)
+    assert writer.view.stream != old
+    writer.finish(10)
+    assert writer.failure is None
+    again = start_writer(tmp_path / "data", keyring, clock, quota_mib=1)
+    for sealed in sealed_of(again):
+        central.take(sealed)
+    again.finish(10)
+    assert len(central.events) == len(set(central.events)) >= more - 10_000
 
 
 _CHILD = """
