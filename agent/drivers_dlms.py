@@ -7,7 +7,6 @@ neither `cryptography` nor the file of counters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -24,9 +23,6 @@ from agent.dlms.security.counters import FILE_NAME, CounterStore, counter_name
 from agent.dlms.security.settings import KEY_BYTES, Keys, Security
 from agent.line.port import Port
 from wire.clock import Clock
-
-Observe = Callable[[str, bytes], None]
-"""Told each frame of a link: "sent" or "heard", and its raw bytes."""
 
 _MAKER: Final = b"LSC"
 """The three letters with which our system title begins, as a maker's do."""
@@ -47,14 +43,13 @@ def build_dlms(
     meter: MeterConfig,
     port: Port,
     clock: Clock,
-    observe: Observe | None = None,
     observe_apdu: ObserveApdu | None = None,
 ) -> DlmsDriver:
     """The driver of a meter on a `dlms` or `dlms-tcp` line; raises ConfigError, ValueError."""
     meter_class = _class_of(config, meter)
     name = f"DLMS meter {meter.server_address} ({meter_class.name})"
     return DlmsDriver(
-        _carrier(line, meter, meter_class, port, name, observe),
+        _carrier(line, meter, meter_class, port, name),
         meter_class,
         clock,
         security=_security(config, meter, meter_class),
@@ -150,19 +145,16 @@ def _carrier(
     meter_class: MeterClass,
     port: Port,
     name: str,
-    observe: Observe | None,
 ) -> MakeCarrier:
     """What makes a link to the meter for one of its clients; raises ValueError for an address."""
     assert meter.server_address is not None
     if line.protocol == "dlms-tcp" and line.framing == "wrapper":
-        return _wrapper(int(meter.server_address), meter_class, port, name, observe)
-    hdlc = _hdlc(meter.server_address, meter_class, port, name, observe)
-    return _after_mode_e(line, port, name, observe, hdlc) if line.opening == "mode-e" else hdlc
+        return _wrapper(int(meter.server_address), meter_class, port, name)
+    hdlc = _hdlc(meter.server_address, meter_class, port, name)
+    return _after_mode_e(line, port, name, hdlc) if line.opening == "mode-e" else hdlc
 
 
-def _after_mode_e(
-    line: LineConfig, port: Port, name: str, observe: Observe | None, hdlc: MakeCarrier
-) -> MakeCarrier:
+def _after_mode_e(line: LineConfig, port: Port, name: str, hdlc: MakeCarrier) -> MakeCarrier:
     """Each link begins with the opening, and goes on at the line's baud rate at most."""
     from agent.dlms.link.mode_e import ModeECarrier, SwitchablePort, open_hdlc
 
@@ -171,15 +163,11 @@ def _after_mode_e(
             f'line {line.name} has opening = "mode-e": expected a serial port, whose rate can be '
             f"switched, came {type(port).__name__}"
         )
-    opening = partial(
-        open_hdlc, port, name=name, most_baud=line.baud, parity=line.parity, observe=observe
-    )
+    opening = partial(open_hdlc, port, name=name, most_baud=line.baud, parity=line.parity)
     return lambda client_sap: ModeECarrier(hdlc(client_sap), opening)
 
 
-def _hdlc(
-    address: str, meter_class: MeterClass, port: Port, name: str, observe: Observe | None
-) -> MakeCarrier:
+def _hdlc(address: str, meter_class: MeterClass, port: Port, name: str) -> MakeCarrier:
     from agent.dlms.link.frame import client_address, server_address
     from agent.dlms.link.hdlc_carrier import HdlcCarrier
 
@@ -192,15 +180,12 @@ def _hdlc(
             client_address=client_address(client_sap),
             server_address=server,
             name=name,
-            observe=observe,
         )
 
     return carrier
 
 
-def _wrapper(
-    wport: int, meter_class: MeterClass, port: Port, name: str, observe: Observe | None
-) -> MakeCarrier:
+def _wrapper(wport: int, meter_class: MeterClass, port: Port, name: str) -> MakeCarrier:
     from agent.dlms.link.wrapper import WrapperCarrier
 
     def carrier(client_sap: int) -> Carrier:
@@ -210,7 +195,6 @@ def _wrapper(
             client_sap=client_sap,
             server_wport=wport,
             name=name,
-            observe=observe,
         )
 
     return carrier

@@ -357,7 +357,7 @@ def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_pa
     gateway = Gateway(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()))
     line = f'port = "127.0.0.1:{gateway.number}"\nprotocol = "dlms-tcp"\nframing = "hdlc"\n'
     there = config(tmp_path, line, meter("idis_residential", "lls"))
-    frames: list[tuple[str, bytes]] = []
+    apdus: list[tuple[str, int]] = []
     port = open_line(there.lines[0])
     try:
         driver = build_driver(
@@ -366,13 +366,13 @@ def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_pa
             there.meters[0],
             port,
             SystemClock(),
-            observe_link=lambda direction, frame: frames.append((direction, frame)),
+            observe_apdu=lambda direction, _, plain: apdus.append((direction, plain[0])),
         )
         assert driver.sample().serial == "D0000017"
     finally:
         port.close()
         gateway.close()
-    assert {direction for direction, _ in frames} == {"sent", "heard"}
+    assert apdus[:3] == [("sent", 0x60), ("heard", 0x61), ("sent", 0xC0)]
 
 
 class Woken:
