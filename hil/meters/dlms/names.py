@@ -1,4 +1,4 @@
-"""Logical names of the bench's meters (IEC 62056-6-1) and what their registers hold."""
+"""Logical names of the bench's meters (IEC 62056-6-1)."""
 
 from __future__ import annotations
 
@@ -36,23 +36,9 @@ QUADRANTS: Final = (obis("1.0.5.8.0.255"), obis("1.0.6.8.0.255"))
 VOLTAGE: Final = obis("1.0.32.7.0.255")
 CURRENT: Final = obis("1.0.31.7.0.255")
 POWER_IN: Final = obis("1.0.1.7.0.255")
+MAX_DEMAND: Final = obis("1.0.1.6.0.255")
+RELAY: Final = obis("0.0.96.3.10.255")
 POWER_OUT: Final = obis("1.0.2.7.0.255")
 FREQUENCY: Final = obis("1.0.14.7.0.255")
 MEAN_VOLTAGE: Final = obis("1.0.32.24.0.255")
 MEAN_CURRENT: Final = obis("1.0.31.24.0.255")
-
-_W, _WH, _VARH, _A, _V, _HZ = 27, 30, 32, 33, 35, 44
-SCALER_UNIT: Final = {
-    IMPORT: (0, _WH),
-    EXPORT: (0, _WH),
-    REACTIVE: (0, _VARH),
-    **dict.fromkeys(QUADRANTS, (0, _VARH)),
-    VOLTAGE: (-1, _V),
-    MEAN_VOLTAGE: (-1, _V),
-    CURRENT: (-2, _A),
-    MEAN_CURRENT: (-2, _A),
-    POWER_IN: (0, _W),
-    POWER_OUT: (0, _W),
-    FREQUENCY: (-2, _HZ),
-}
-"""Power of ten and unit (IEC 62056-6-2, table of units)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from itertools import pairwise
 
 from agent.dlms import axdr
 from agent.dlms.constants import Tag
@@ -11,27 +13,19 @@ from hil.meters.dlms.meter import MODELS, PERIOD_S, DlmsMeter
 from hil.meters.dlms.names import (
     CLOCK,
     COUNTER,
-    CURRENT,
     CURRENT_RATIO,
     CUSTOMER_TEXT,
     DEVICE_NAME,
-    EXPORT,
-    FREQUENCY,
-    IMPORT,
     LOAD_PROFILE,
     LOGS,
-    POWER_IN,
-    POWER_OUT,
-    QUADRANTS,
-    REACTIVE,
-    SCALER_UNIT,
+    MAX_DEMAND,
+    RELAY,
     SERIAL,
     STATUS,
-    VOLTAGE,
     VOLTAGE_RATIO,
     event_code,
 )
-from hil.meters.dlms.profile_rows import quadrants, wrapped
+from hil.meters.dlms.registers import REGISTERS, Seen
 from hil.meters.dlms.results import DENIED, OTHER_REASON, SUCCESS, TYPE_UNMATCHED, UNDEFINED
 from hil.meters.shown import Registers
 
@@ -48,13 +42,13 @@ class Objects:
         self._meter = meter
         self._model = MODELS[meter.model]
         self.at_utc_s = at_utc_s
-        self._registers: Registers | None = None
+        self._seen = Seen(meter, at_utc_s)
         self._logs = {name: meter.logs[log] for log, name in LOGS.items()}
 
     @property
     def registers_read(self) -> Registers | None:
         """The registers, if any of them was asked for."""
-        return self._registers
+        return self._seen.counters
 
     def read(self, class_id: int, name: bytes, index: int, selection: bytes) -> tuple[int, bytes]:
         """(data-access result, encoded value) of one attribute."""
@@ -107,7 +101,12 @@ class Objects:
 
     def _value(self, class_id: int, name: bytes, index: int) -> bytes | None:
         if class_id == 3:
-            return self._register(name, index)
+            register = REGISTERS[self._meter.model].get(name)
+            return None if register is None else register.attribute(index, self._seen)
+        if class_id == 4 and name == MAX_DEMAND and self._model.ratios is not None:
+            return self._max_demand(index)
+        if class_id == 70 and name == RELAY:
+            return {2: axdr.number(Tag.BOOLEAN, True), 3: axdr.number(Tag.ENUM, 1)}.get(index)
         if class_id == 1 and index == 2:
             return self._data(name)
         if class_id == 8 and name == CLOCK:
@@ -145,34 +144,20 @@ class Objects:
             return axdr.number(Tag.U8, zone.status(self._meter.clock.shown_s(self.at_utc_s)))
         return axdr.number(Tag.BOOLEAN, zone.daylight_saving) if index == 8 else None
 
-    def _register(self, name: bytes, index: int) -> bytes | None:
-        if index == 3 and name in SCALER_UNIT:
-            scaler, unit = SCALER_UNIT[name]
-            return axdr.structure(axdr.number(Tag.I8, scaler), axdr.number(Tag.ENUM, unit))
-        if index != 2:
-            return None
-        if name in (IMPORT, EXPORT, REACTIVE, *QUADRANTS):
-            return self._energy(name)
-        gauges = self._meter.shown.gauges(self.at_utc_s)
-        shown = {
-            VOLTAGE: (Tag.U16, round(gauges.voltage_v * 10)),
-            CURRENT: (Tag.U32, round(abs(gauges.current_a) * 100)),
-            POWER_IN: (Tag.U32, max(0, round(gauges.power_w))),
-            POWER_OUT: (Tag.U32, max(0, -round(gauges.power_w))),
-            FREQUENCY: (Tag.U16, round(gauges.frequency_hz * 100)),
-        }
-        return axdr.number(shown[name][0], wrapped(*shown[name])) if name in shown else None
-
-    def _energy(self, name: bytes) -> bytes:
-        if self._registers is None:
-            self._registers = self._meter.shown.registers(self.at_utc_s)
-        shown = self._registers
-        first, second = quadrants(shown.import_varh)
-        counted = {
-            IMPORT: shown.import_wh,
-            EXPORT: shown.export_wh,
-            REACTIVE: shown.import_varh,
-            QUADRANTS[0]: first,
-            QUADRANTS[1]: second,
-        }[name]
-        return axdr.number(self._model.energy_tag, wrapped(self._model.energy_tag, counted))
+    def _max_demand(self, index: int) -> bytes | None:
+        """The highest mean power of a quarter since the profile's midnight, and when that ended."""
+        profile = LoadProfile(self._meter, self.at_utc_s)
+        now_s = math.floor(self._meter.clock.shown_s(self.at_utc_s))
+        rows = profile.rows(now_s - (now_s + self._meter.utc_offset_min * 60) % 86400)
+        demands = [
+            ((row.import_wh - before.import_wh) * 3600 // PERIOD_S, row.end_utc_s)
+            for before, row in pairwise(rows)
+        ]
+        power_w, at_s = max(demands, default=(0, now_s))
+        if index == 5:
+            return axdr.octets(self._meter.zone.date_time(at_s))
+        return {
+            2: axdr.number(Tag.U32, power_w),
+            3: axdr.structure(axdr.number(Tag.I8, 0), axdr.number(Tag.ENUM, 27)),
+            4: axdr.number(Tag.U8, 0),
+        }.get(index)
