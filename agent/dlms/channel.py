@@ -7,14 +7,20 @@ travels in general blocks if it is longer than the meter takes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
+from agent.dlms.constants import Apdu
 from agent.dlms.errors import said_by
-from agent.dlms.general_blocks import GeneralBlocks, is_general_block
 from agent.dlms.link.carrier import Carrier
-from agent.dlms.security.cipher import Cipher
+
+if TYPE_CHECKING:
+    from agent.dlms.general_blocks import GeneralBlocks
+    from agent.dlms.security.cipher import Cipher
+
+_GENERAL_BLOCK: Final = bytes([Apdu.GENERAL_BLOCK_TRANSFER])
 
 ObserveApdu = Callable[[str, bytes, bytes], None]
-"""Called with "sent" or "heard", the APDU as carried, and the plain APDU."""
+"""Told "sent" or "heard", the APDU as carried, and the plain one; empty where its cipher failed."""
 
 
 class Channel:
@@ -47,8 +53,11 @@ class Channel:
             carried = plain if self.cipher is None else self.cipher.protect(plain)
             self._tell("sent", carried, plain)
             answer = self._exchange(carried, what)
-            revealed = answer if self.cipher is None else self.cipher.reveal(answer)
-            self._tell("heard", answer, revealed)
+            revealed = b""
+            try:
+                revealed = answer if self.cipher is None else self.cipher.reveal(answer)
+            finally:
+                self._tell("heard", answer, revealed)
         return revealed
 
     def request_in_clear(self, apdu: bytes, what: str, *, tries: int | None = None) -> bytes:
@@ -59,13 +68,19 @@ class Channel:
         return answer
 
     def _exchange(self, carried: bytes, what: str) -> bytes:
-        blocks = GeneralBlocks(self._carrier, what)
         longest = self.longest_carried
-        if self.general_blocks and longest and len(carried) > longest:
-            answer = blocks.request(carried, longest)
-        else:
-            answer = self._carrier.request(carried, what)
-        return blocks.answer(answer) if is_general_block(answer) else answer
+        if self.general_blocks and 0 < longest < len(carried):
+            return self._general_blocks(what).request(carried, longest)
+        answer = self._carrier.request(carried, what)
+        if answer[:1] == _GENERAL_BLOCK:
+            return self._general_blocks(what).answer(answer)
+        return answer
+
+    def _general_blocks(self, what: str) -> GeneralBlocks:
+        # Few meters send or take them.
+        from agent.dlms.general_blocks import GeneralBlocks
+
+        return GeneralBlocks(self._carrier, what)
 
     def _tell(self, direction: str, carried: bytes, plain: bytes) -> None:
         if self._observe is not None:

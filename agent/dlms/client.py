@@ -12,16 +12,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms import axdr
-from agent.dlms.apdu.action import (
-    ActionAnswer,
-    action_next_request,
-    action_request,
-    action_response,
-    joined_return,
-)
 from agent.dlms.apdu.association import PROPOSED, RELEASE_REQUEST, Association
 from agent.dlms.apdu.attribute import Attribute, Method
 from agent.dlms.apdu.get import (
@@ -34,7 +28,6 @@ from agent.dlms.apdu.get import (
     value_and_rest,
 )
 from agent.dlms.apdu.refusal import action_result_name, result_name
-from agent.dlms.apdu.set import set_block_requests, set_request, set_response
 from agent.dlms.blocks import Block, joined
 from agent.dlms.channel import Channel, ObserveApdu
 from agent.dlms.constants import Conformance, GetKind
@@ -49,9 +42,11 @@ from agent.dlms.errors import (
 )
 from agent.dlms.handshake import associate
 from agent.dlms.link.carrier import Carrier
-from agent.dlms.security.cipher import usable
-from agent.dlms.security.settings import Security
+from agent.dlms.security.settings import Security, usable
 from agent.line.port import PortLost
+
+if TYPE_CHECKING:
+    from agent.dlms.apdu.action import ActionAnswer
 
 log = logging.getLogger(__name__)
 
@@ -193,20 +188,24 @@ class Client:
 
         Raises AccessRefused, RequestTooLong and the errors of an exchange.
         """
+        # Most meters are only read.
+        from agent.dlms.apdu.set import set_block_requests, set_request
+
         invoke, what = next(self._invoke_ids), f"SET {attribute}"
-        request = set_request(invoke, attribute, value)
-        if self._fits(request):
-            self._set_part(request, invoke, what, 0, last=True)
-            return
-        if not self._association.conformance & Conformance.BLOCK_TRANSFER_WITH_SET:
-            raise self._too_long(what, request)
-        longest = self._channel.longest_request
-        blocks = list(set_block_requests(invoke, attribute, value, longest))
-        for number, block in enumerate(blocks, 1):
-            self._set_part(block, invoke, what, number, last=number == len(blocks))
+        requests = self._cut(
+            set_request(invoke, attribute, value),
+            partial(set_block_requests, invoke, attribute, value),
+            Conformance.BLOCK_TRANSFER_WITH_SET,
+            what,
+        )
+        for number, request in enumerate(requests, 1):
+            block = number if len(requests) > 1 else 0
+            self._set_part(request, invoke, what, block, last=number == len(requests))
 
     def _set_part(self, request: bytes, invoke: int, what: str, block: int, *, last: bool) -> None:
         """Sends a SET or one block of it; `block` 0: it is not in blocks."""
+        from agent.dlms.apdu.set import set_response
+
         answer = self._channel.request(request, what)
         with said_by(self._name):
             taken = set_response(answer, invoke)
@@ -220,39 +219,60 @@ class Client:
     def act(self, method: Method, parameters: bytes | None) -> bytes | None:
         """Invokes a method with encoded parameters; the encoded value that it returns, or None.
 
-        Raises AccessRefused, RequestTooLong and the errors of an exchange.
+        In blocks if the meter takes no longer request. Raises AccessRefused,
+        RequestTooLong and the errors of an exchange.
         """
-        invoke = next(self._invoke_ids)
-        request = action_request(invoke, method, parameters)
-        if not self._fits(request):
-            raise self._too_long(str(method), request)
-        answer = self._action_answer(request, invoke, str(method))
+        # Most meters are only read.
+        from agent.dlms.apdu import action
+
+        invoke, what = next(self._invoke_ids), str(method)
+        requests = self._cut(
+            action.action_request(invoke, method, parameters),
+            partial(action.action_block_requests, invoke, method, parameters or b""),
+            Conformance.BLOCK_TRANSFER_WITH_ACTION,
+            f"ACTION {what}",
+        )
+        for number, request in enumerate(requests, 1):
+            answer = self._action_answer(request, invoke, what)
+            expected = number if number < len(requests) else 0
+            if answer.taken != expected:
+                raise AnswerMalformed(
+                    f"{self._name}: ACTION {what}: expected "
+                    f"{f'block {expected} to be acknowledged' if expected else 'the result'}, came "
+                    f"{f'block {answer.taken}' if answer.taken else 'the result'}"
+                )
         if answer.block:
             data = self._joined(
                 answer,
                 lambda block: self._action_answer(
-                    action_next_request(invoke, block), invoke, str(method)
+                    action.action_next_request(invoke, block), invoke, what
                 ),
-                str(method),
+                what,
             )
             with said_by(self._name):
-                return joined_return(data)
+                return action.joined_return(data)
         if answer.data is None:
             return None
-        return answer.data[: self._decoded(answer.data, str(method))[1]]
+        return answer.data[: self._decoded(answer.data, what)[1]]
 
     @property
     def _has_lists(self) -> bool:
         return bool(self._association.conformance & Conformance.MULTIPLE_REFERENCES)
 
-    def _fits(self, request: bytes) -> bool:
-        return self._channel.general_blocks or len(request) <= self._channel.longest_request
-
-    def _too_long(self, what: str, request: bytes) -> RequestTooLong:
-        return RequestTooLong(
-            f"{self._name}: {what} has {len(request)} bytes, the meter takes "
-            f"{self._channel.longest_request} and no blocks"
-        )
+    def _cut(
+        self, whole: bytes, blocks: Callable[[int], Iterator[bytes]], granted_by: int, what: str
+    ) -> list[bytes]:
+        """The request in one piece, or in its blocks if the meter takes no longer one."""
+        longest = self._channel.longest_request
+        if self._channel.general_blocks or len(whole) <= longest:
+            return [whole]
+        if not self._association.conformance & granted_by:
+            raise RequestTooLong(
+                f"{self._name}: {what} has {len(whole)} bytes, the meter takes {longest} and no "
+                "blocks"
+            )
+        with said_by(self._name):
+            return list(blocks(longest))
 
     def _get_list(self, attributes: Sequence[Attribute]) -> list[Any]:
         invoke = next(self._invoke_ids)
@@ -300,6 +320,8 @@ class Client:
         return parsed
 
     def _action_answer(self, request: bytes, invoke: int, what: str) -> ActionAnswer:
+        from agent.dlms.apdu.action import action_response
+
         answer = self._channel.request(request, f"ACTION {what}")
         with said_by(self._name):
             parsed = action_response(answer, invoke)

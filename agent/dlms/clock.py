@@ -8,7 +8,7 @@ method 6 (shift_time, -900 to 900 s).
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute, Method
@@ -18,8 +18,10 @@ from agent.dlms.errors import AnswerMalformed, DlmsError
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
 from agent.dlms.meter_class import ClockSetting
 from agent.driver import ClockReading, MeterRefused
-from wire.clock import Clock
 from wire.quality import Quality
+
+if TYPE_CHECKING:
+    from wire.clock import Clock
 
 log = logging.getLogger(__name__)
 

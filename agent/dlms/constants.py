@@ -103,6 +103,9 @@ class ActionKind:
     NORMAL: Final = 1
     NEXT_BLOCK: Final = 2
     WITH_BLOCK: Final = 2
+    FIRST_BLOCK: Final = 4
+    BLOCK_TAKEN: Final = 4
+    BLOCK: Final = 6
 
 
 class SecurityControl:

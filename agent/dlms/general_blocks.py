@@ -38,9 +38,9 @@ class GeneralBlocks:
         """Number of the last piece that was sent."""
 
     def request(self, apdu: bytes, longest: int) -> bytes:
-        """Sends `apdu` in pieces of at most `longest` bytes; the meter's first answer to it all.
+        """Sends `apdu` in pieces of at most `longest` bytes; the meter's whole answer to it all.
 
-        Raises RequestTooLong, NoAnswer, AnswerMalformed and what the carrier raises.
+        Raises RequestTooLong and as `answer` does.
         """
         room = longest - HEAD_BYTES
         if room < 1 or len(apdu) > room * _LAST_NUMBER:
@@ -69,7 +69,7 @@ class GeneralBlocks:
                     )
             elif last:
                 self._sent = number
-                return answer
+                return self.answer(answer)
             number = taken + 1
 
     def answer(self, first: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""How an association comes about: AARQ and AARE, and with HLS the proofs of both sides.
+"""How an association comes about: AARQ and AARE, and with HLS the proofs of `proof.py`.
 
 Nothing weaker than what the settings demand is ever accepted: neither a plain
 answer to a ciphered request, nor a meter that does not want our proof, nor one
@@ -8,10 +8,7 @@ that cannot give its own. Source: IEC 62056-5-3, 6.2; DLMS UA Green Book ed. 8, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
 
-from agent.dlms import axdr
-from agent.dlms.apdu.action import action_request, action_response
 from agent.dlms.apdu.association import (
     Association,
     AssociationAnswer,
@@ -21,22 +18,10 @@ from agent.dlms.apdu.association import (
     initiate_response,
     refuse_rejection,
 )
-from agent.dlms.apdu.attribute import Method
-from agent.dlms.apdu.refusal import action_result_name
 from agent.dlms.channel import Channel
-from agent.dlms.constants import CURRENT_ASSOCIATION, MECHANISM_HLS_GMAC, ClassId, Conformance
-from agent.dlms.errors import AnswerMalformed, AssociationRefused, MeterNotAuthentic
-from agent.dlms.security.authentication import (
-    CHALLENGE_BYTES,
-    LONGEST_CHALLENGE,
-    SHORTEST_CHALLENGE,
-    check_proof,
-    proof,
-)
-from agent.dlms.security.cipher import KEY_BYTES, TITLE_BYTES, Cipher
-from agent.dlms.security.settings import Security
-
-_REPLY_TO_HLS: Final = Method(ClassId.ASSOCIATION, CURRENT_ASSOCIATION, 1)
+from agent.dlms.constants import MECHANISM_HLS_GMAC, Conformance
+from agent.dlms.errors import AssociationRefused, MeterNotAuthentic
+from agent.dlms.security.settings import CHALLENGE_BYTES, KEY_BYTES, Security
 
 
 def associate(
@@ -59,6 +44,9 @@ def associate(
         dedicated = random_bytes(KEY_BYTES[security.suite])
     initiate = initiate_request(conformance, max_pdu, dedicated_key=dedicated)
     if security.ciphering != "none":
+        # Meters without ciphering need none of it.
+        from agent.dlms.security.cipher import Cipher
+
         cipher = Cipher(security, dedicated_key=dedicated)
         initiate = cipher.protect(initiate)
     challenge = random_bytes(CHALLENGE_BYTES) if hls else b""
@@ -81,8 +69,10 @@ def associate(
     channel.longest_carried = association.max_pdu
     channel.general_blocks = bool(association.conformance & Conformance.GENERAL_BLOCK_TRANSFER)
     if hls:
+        from agent.dlms.proof import prove
+
         title = cipher.server_title if cipher is not None else answer.title
-        _prove(channel, security, title, challenge, answer.challenge, next(invoke_ids))
+        prove(channel, security, title, challenge, answer.challenge, next(invoke_ids))
     if cipher is not None:
         cipher.establish()
     return association
@@ -109,39 +99,3 @@ def _check_accepted(answer: AssociationAnswer, security: Security) -> None:
             "asked for HLS with GMAC, the meter accepted another mechanism or none "
             f"({answer.mechanism.hex() or 'none'}); it has to prove that it has the keys"
         )
-
-
-def _prove(
-    channel: Channel,
-    security: Security,
-    server_title: bytes,
-    ours: bytes,
-    theirs: bytes,
-    invoke: int,
-) -> None:
-    """Answers the meter's challenge, and checks its answer to ours."""
-    if not SHORTEST_CHALLENGE <= len(theirs) <= LONGEST_CHALLENGE:
-        raise AnswerMalformed(
-            f"expected a challenge of {SHORTEST_CHALLENGE} to {LONGEST_CHALLENGE} bytes from the "
-            f"meter, came {len(theirs)}"
-        )
-    # A meter that gives our own challenge or title back could give our own proof back.
-    own = len(server_title) == TITLE_BYTES and server_title != security.client_title
-    if theirs == ours or not own:
-        raise MeterNotAuthentic(
-            "the meter gave our own challenge back or has no system title of its own of "
-            f"{TITLE_BYTES} bytes ({server_title.hex() or 'none'}); someone else may answer for it"
-        )
-    parameters = axdr.octets(proof(security, theirs))
-    request = action_request(invoke, _REPLY_TO_HLS, parameters)
-    answer = action_response(channel.request(request, "HLS proof"), invoke)
-    if answer.data is None:
-        raise AssociationRefused(
-            f"the meter did not take our proof: {action_result_name(answer.refused)}; check the "
-            "authentication key and the client's system title"
-        )
-    try:
-        given, _ = axdr.decode(answer.data)
-    except axdr.AxdrError as error:
-        raise AnswerMalformed(f"the meter's proof is malformed: {error}") from error
-    check_proof(security, server_title, ours, given)

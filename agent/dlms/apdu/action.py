@@ -1,16 +1,18 @@
-"""ACTION: one method of one object (IEC 62056-5-3). Bytes in, bytes out.
+"""ACTION: one method of one object (IEC 62056-5-3), in one request or in blocks.
 
 Parsers raise the errors of `errors.py`; none of them waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Method
 from agent.dlms.apdu.get import CONFIRMED_HIGH_PRIORITY
 from agent.dlms.apdu.refusal import refuse_errors
+from agent.dlms.apdu.request_blocks import request_blocks
 from agent.dlms.constants import ActionKind, Apdu
 from agent.dlms.errors import AnswerMalformed
 
@@ -22,6 +24,16 @@ def action_request(invoke: int, method: Method, parameters: bytes | None) -> byt
         + method.descriptor()
         + (b"\x00" if parameters is None else b"\x01" + parameters)
     )
+
+
+def action_block_requests(
+    invoke: int, method: Method, parameters: bytes, longest: int
+) -> Iterator[bytes]:
+    """The same in blocks, each request at most `longest` bytes; raises RequestTooLong."""
+    priority = CONFIRMED_HIGH_PRIORITY | invoke
+    first = bytes([Apdu.ACTION_REQUEST, ActionKind.FIRST_BLOCK, priority]) + method.descriptor()
+    after = bytes([Apdu.ACTION_REQUEST, ActionKind.BLOCK, priority])
+    return request_blocks(first, after, parameters, longest)
 
 
 def action_next_request(invoke: int, block: int) -> bytes:
@@ -41,6 +53,8 @@ class ActionAnswer:
     last: bool = True
     block: int = 0
     """Number of the block; 0 = the answer is whole."""
+    taken: int = 0
+    """Number of the block of the request that was taken, and the next is waited for; 0 = none."""
 
 
 def action_response(apdu: bytes, invoke: int) -> ActionAnswer:
@@ -60,6 +74,8 @@ def action_response(apdu: bytes, invoke: int) -> ActionAnswer:
             return ActionAnswer(apdu[6:])
         if apdu[4:6] == b"\x01\x01" and len(apdu) >= 7:
             return ActionAnswer(None, refused=apdu[6])
+    elif apdu[1] == ActionKind.BLOCK_TAKEN and len(apdu) >= 7:
+        return ActionAnswer(None, taken=int.from_bytes(apdu[3:7], "big"))
     elif apdu[1] == ActionKind.WITH_BLOCK and len(apdu) >= 9:
         block = int.from_bytes(apdu[4:8], "big")
         try:

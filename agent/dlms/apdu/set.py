@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.apdu.get import CONFIRMED_HIGH_PRIORITY
 from agent.dlms.apdu.refusal import refuse_errors
+from agent.dlms.apdu.request_blocks import request_blocks
 from agent.dlms.constants import Apdu, SetKind
-from agent.dlms.errors import AnswerMalformed, RequestTooLong
-
-_BLOCK_HEAD_BYTES = 12
-"""Most bytes around the data of a block but for the attribute and its selection."""
+from agent.dlms.errors import AnswerMalformed
 
 
 def set_request(invoke: int, attribute: Attribute, value: bytes) -> bytes:
@@ -33,28 +30,11 @@ def set_block_requests(
     invoke: int, attribute: Attribute, value: bytes, longest: int
 ) -> Iterator[bytes]:
     """The same in blocks, each request at most `longest` bytes; raises RequestTooLong."""
+    priority = CONFIRMED_HIGH_PRIORITY | invoke
     target = attribute.descriptor() + b"\x00"
-    room = longest - _BLOCK_HEAD_BYTES - len(target)
-    if room < 1:
-        raise RequestTooLong(f"a request of {longest} bytes has no room for a block of a SET")
-    starts = range(0, len(value), room)
-    for number, at in enumerate(starts, 1):
-        part = value[at : at + room]
-        first = number == 1
-        yield (
-            bytes(
-                [
-                    Apdu.SET_REQUEST,
-                    SetKind.FIRST_DATABLOCK if first else SetKind.DATABLOCK,
-                    CONFIRMED_HIGH_PRIORITY | invoke,
-                ]
-            )
-            + (target if first else b"")
-            + bytes([number == len(starts)])
-            + number.to_bytes(4, "big")
-            + axdr.length(len(part))
-            + part
-        )
+    first = bytes([Apdu.SET_REQUEST, SetKind.FIRST_DATABLOCK, priority]) + target
+    after = bytes([Apdu.SET_REQUEST, SetKind.DATABLOCK, priority])
+    return request_blocks(first, after, value, longest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,10 @@ from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.scaling import Scalings, Transformers
 from agent.dlms.meter_class import LoadProfile, Quantity
 from agent.driver import ProfileRow
-from wire.clock import Clock
 
 if TYPE_CHECKING:
     from agent.dlms.load_profile.anchor import Anchored
+    from wire.clock import Clock
 
 log = logging.getLogger(__name__)
 

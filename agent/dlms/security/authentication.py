@@ -12,11 +12,8 @@ from typing import Final
 from agent.dlms.constants import SecurityControl
 from agent.dlms.errors import MeterNotAuthentic
 from agent.dlms.security import gcm
-from agent.dlms.security.cipher import usable
-from agent.dlms.security.settings import Security
+from agent.dlms.security.settings import Security, usable
 
-CHALLENGE_BYTES: Final = 16
-"""One server computes a wrong tag over longer challenges; shorter ones are easier to guess."""
 SHORTEST_CHALLENGE: Final = 8
 LONGEST_CHALLENGE: Final = 64
 _PROOF_BYTES: Final = 5 + gcm.TAG_BYTES

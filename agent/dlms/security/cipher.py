@@ -22,11 +22,8 @@ from agent.dlms.errors import (
     ReplyUnprotected,
 )
 from agent.dlms.security import gcm
-from agent.dlms.security.settings import InvocationCounter, Keys, Security
+from agent.dlms.security.settings import TITLE_BYTES, Keys, Security, check_key, usable
 
-TITLE_BYTES: Final = 8
-KEY_BYTES: Final = {0: 16, 2: 32}
-"""Length of each key by security suite."""
 BOTH: Final = SecurityControl.AUTHENTICATED | SecurityControl.ENCRYPTED
 _HEAD_BYTES: Final = 5
 """Security control and invocation counter."""
@@ -258,9 +255,9 @@ class PushCipher:
         Without `title` the first notification that is taken teaches it. Raises
         ValueError for keys that do not fit.
         """
-        _check_key("encryption key", keys.encryption, suite)
+        check_key("encryption key", keys.encryption, suite)
         if keys.authentication:
-            _check_key("authentication key", keys.authentication, suite)
+            check_key("authentication key", keys.authentication, suite)
         self._keys = keys
         self._suite = suite
         self._demanded = BOTH if keys.authentication else SecurityControl.ENCRYPTED
@@ -289,23 +286,3 @@ class PushCipher:
         plain = unwrapped(push, self._keys.encryption, self._keys.authentication, push.title)
         self._heard, self.title = push.counter, push.title
         return plain
-
-
-def usable(security: Security) -> tuple[Keys, InvocationCounter]:
-    """Keys and counter of an association that needs them; raises ValueError."""
-    keys, counter = security.keys, security.counter
-    if keys is None or counter is None or len(security.client_title) != TITLE_BYTES:
-        raise ValueError(
-            f"an association with {security.mechanism} and {security.ciphering} ciphering needs "
-            "keys, an invocation counter and a client system title of 8 bytes"
-        )
-    _check_key("encryption key", keys.encryption, security.suite)
-    _check_key("authentication key", keys.authentication, security.suite)
-    return keys, counter
-
-
-def _check_key(name: str, key: bytes, suite: int) -> None:
-    if len(key) != KEY_BYTES[suite]:
-        raise ValueError(
-            f"expected an {name} of {KEY_BYTES[suite]} bytes in suite {suite}, has {len(key)}"
-        )

@@ -6,7 +6,14 @@ Source: DLMS UA Green Book ed. 8, 9.2 (security suites, authentication mechanism
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
+
+CHALLENGE_BYTES: Final = 16
+"""Of ours: one server computes a wrong tag over longer ones, shorter ones are easier to guess."""
+TITLE_BYTES: Final = 8
+"""Length of a system title."""
+KEY_BYTES: Final = {0: 16, 2: 32}
+"""Length of each key by security suite (Green Book ed. 8, 9.2.3.7)."""
 
 Mechanism = Literal["none", "lls", "hls-gmac"]
 """How the client shows who it is: not at all, a password, or both sides by GMAC (mechanism 5)."""
@@ -52,3 +59,24 @@ class Security:
     client_title: bytes = b""
     """System title of this client, 8 bytes."""
     counter: InvocationCounter | None = None
+
+
+def usable(security: Security) -> tuple[Keys, InvocationCounter]:
+    """Keys and counter of an association that needs them; raises ValueError."""
+    keys, counter = security.keys, security.counter
+    if keys is None or counter is None or len(security.client_title) != TITLE_BYTES:
+        raise ValueError(
+            f"an association with {security.mechanism} and {security.ciphering} ciphering needs "
+            f"keys, an invocation counter and a client system title of {TITLE_BYTES} bytes"
+        )
+    check_key("encryption key", keys.encryption, security.suite)
+    check_key("authentication key", keys.authentication, security.suite)
+    return keys, counter
+
+
+def check_key(name: str, key: bytes, suite: int) -> None:
+    """Raises ValueError for a key whose length is not that of the suite."""
+    if len(key) != KEY_BYTES[suite]:
+        raise ValueError(
+            f"expected an {name} of {KEY_BYTES[suite]} bytes in suite {suite}, has {len(key)}"
+        )

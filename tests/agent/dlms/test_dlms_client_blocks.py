@@ -101,11 +101,97 @@ def test_a_set_that_does_not_fit_and_may_not_be_cut_is_not_sent():
     assert len(carrier.asked) == 1
 
 
-def test_an_action_that_does_not_fit_is_not_sent():
-    carrier = a_carrier(Settable(), max_pdu=60)
-    with a_client(carrier) as client, pytest.raises(RequestTooLong, match="method 7/1"):
+class Actable:
+    """Takes the parameters of one ACTION, whole or in blocks, and returns them in blocks."""
+
+    def __init__(self, result: int = 0, *, returned_in: int = 0) -> None:
+        """`returned_in`: the size of the blocks that give the parameters back; 0: nothing."""
+        self.parameters = b""
+        self.blocks = 0
+        self._result = result
+        self._returned_in = returned_in
+
+    def __call__(self, apdu: bytes) -> bytes:
+        kind, invoke = apdu[1], apdu[2]
+        if kind == 1:
+            assert apdu[3:13] == METHOD.descriptor() + b"\x01"
+            self.parameters = apdu[13:]
+        elif kind != 2:
+            at = 12 if kind == 4 else 3
+            assert kind == (4 if self.blocks == 0 else 6)
+            assert kind == 6 or apdu[3:12] == METHOD.descriptor()
+            last, number = apdu[at], apdu[at + 1 : at + 5]
+            self.blocks += 1
+            assert int.from_bytes(number, "big") == self.blocks
+            size, at = axdr.read_length(apdu, at + 5)
+            assert at + size == len(apdu)
+            self.parameters += apdu[at:]
+            if not last:
+                return bytes([0xC7, 4, invoke]) + number
+        if self._result or not self._returned_in:
+            return bytes([0xC7, 1, invoke, self._result, 0])
+        say = in_blocks(0xC7, self.parameters, self._returned_in, empty_last=False)
+        return say(apdu if kind == 2 else bytes([0xC3, 1, invoke]))
+
+
+@given(st.binary(max_size=400), st.integers(40, 300), st.integers(0, 100))
+def test_any_parameters_go_in_requests_that_the_meter_takes(data, max_pdu, returned_in):
+    meter = Actable(returned_in=returned_in)
+    carrier = a_carrier(meter, max_pdu=max_pdu)
+    with a_client(carrier) as client:
+        returned = client.act(METHOD, axdr.octets(data))
+    assert meter.parameters == axdr.octets(data)
+    assert returned == (axdr.octets(data) if returned_in else None)
+    assert max(map(len, carrier.asked[1:])) <= max_pdu
+    assert (meter.blocks > 0) == (len(axdr.octets(data)) + 13 > max_pdu)
+
+
+@pytest.mark.parametrize("size", [4, 100])
+def test_an_action_with_parameters_that_is_refused_is_named(size):
+    carrier = a_carrier(Actable(result=3), max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(AccessRefused, match="read-write-denied"):
+        client.act(METHOD, axdr.octets(bytes(size)))
+
+
+def test_an_action_that_does_not_fit_and_may_not_be_cut_is_not_sent():
+    carrier = a_carrier(Actable(), conformance=0x01, max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(RequestTooLong, match="takes 60 and no blocks"):
         client.act(METHOD, axdr.octets(bytes(100)))
     assert len(carrier.asked) == 1
+
+
+def test_a_meter_that_takes_less_than_a_block_is_asked_for_nothing():
+    carrier = a_carrier(Actable(), max_pdu=20)
+    with a_client(carrier) as client:
+        for do in (client.act, client.set):
+            with pytest.raises(RequestTooLong, match=r"meter 7.*no room"):
+                do(VALUE if do == client.set else METHOD, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("c704c100000002", "block 1 to be acknowledged, came block 2"),
+        ("c701c10000", "block 1 to be acknowledged, came the result"),
+        ("c702c1010000000103090100", "block 1 to be acknowledged, came the result"),
+        ("c704c10000", "ends early"),
+    ],
+)
+def test_an_acknowledgement_of_another_block_of_an_action_is_refused(answer, said):
+    def say(apdu: bytes) -> bytes:
+        return bytes([0xC7, bytes.fromhex(answer)[1], apdu[2]]) + bytes.fromhex(answer)[3:]
+
+    carrier = a_carrier(say, max_pdu=60)
+    with a_client(carrier) as client, pytest.raises(AnswerMalformed, match=said):
+        client.act(METHOD, axdr.octets(bytes(100)))
+    assert len(carrier.asked) == 2
+
+
+def test_an_action_in_one_piece_that_is_acknowledged_like_a_block_is_refused():
+    carrier = a_carrier(lambda apdu: bytes([0xC7, 4, apdu[2], 0, 0, 0, 1]))
+    with a_client(carrier) as client, pytest.raises(AnswerMalformed, match="expected the result"):
+        client.act(METHOD, None)
 
 
 @pytest.mark.parametrize(
@@ -199,12 +285,16 @@ def test_what_follows_a_value_is_passed_over_and_logged(caplog):
     assert "2 bytes follow the value" in caplog.text
 
 
-@given(st.binary(max_size=40), st.sampled_from([b"", b"\xe0", b"\xc7\x01\xc1", b"\xc5\x02\xc1"]))
+@given(
+    st.binary(max_size=40),
+    st.sampled_from([b"", b"\xe0", b"\xc7\x01\xc1", b"\xc7\x04\xc1", b"\xc5\x02\xc1"]),
+)
 def test_any_answer_to_set_and_action_is_understood_or_an_error(data, head):
     carrier = a_carrier(lambda apdu: head + data, conformance=ALL, max_pdu=60)
     for do in (
         lambda client: client.set(VALUE, axdr.octets(bytes(100))),
         lambda client: client.act(METHOD, None),
+        lambda client: client.act(METHOD, axdr.octets(bytes(100))),
     ):
         with a_client(carrier) as client:
             try:
