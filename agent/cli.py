@@ -20,7 +20,9 @@ from agent.commands import (
     EXIT_UNUSABLE,
     EXIT_WRONG,
     check,
+    clock,
     doctor,
+    events,
     profile,
     read,
     scan,
@@ -76,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     read.add(_json(_add(commands, "read", text, _with_config(read.run))))
     text = "print the rows of a DLMS meter's load profile"
     profile.add(_json(_add(commands, "profile", text, _with_config(profile.run))))
+    text = "print the entries of a DLMS meter's event logs"
+    events.add(_json(_add(commands, "events", text, _with_config(events.run))))
+    text = "compare a DLMS meter's clock with this machine's, and set it where that is allowed"
+    clock.add(_json(_add(commands, "clock", text, _with_config(clock.run))))
     text = "read a meter or a line's meters and show every frame with its verdict"
     trace.add(_json(_add(commands, "trace", text, _with_config(trace.run))))
     _json(_add(commands, "status", "show how the running agent is doing", _with_config(status.run)))
