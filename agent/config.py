@@ -185,12 +185,8 @@ class _Document:
         self._refuse_twice("line", "name", [line.name for line in config.lines])
         self._refuse_twice("line", "port", [line.port for line in config.lines])
         self._refuse_twice("meter", "id", [meter.id for meter in config.meters])
-        for key in ("unit", "server_address"):
-            addresses = [
-                None if getattr(meter, key) is None else (meter.line, getattr(meter, key))
-                for meter in config.meters
-            ]
-            self._refuse_twice("meter", key, addresses)
+        for key in ("unit", "server_address", "device_address"):
+            self._refuse_twice("meter", key, [_address(meter, key) for meter in config.meters])
 
     def _refuse_names_without_source(self, config: AgentConfig) -> None:
         for index, meter in enumerate(config.meters):
@@ -219,6 +215,16 @@ class _Document:
                     "give each its own",
                 )
             seen[value] = index
+
+
+def _address(meter: MeterConfig, key: str) -> tuple[str, ...] | None:
+    """What no other meter may have; None where this one has no such address."""
+    own = getattr(meter, key)
+    if own in (None, ""):
+        return None
+    # Meters that are woken one at a time may have the same address behind that.
+    woken = (meter.device_address,) if key == "server_address" else ()
+    return (meter.line, own, *woken)
 
 
 def _broker(table: Table) -> BrokerConfig:

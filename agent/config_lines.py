@@ -16,7 +16,11 @@ _SERIAL = re.compile(r"[!-~]([ -~]{0,46}[!-~])?\Z")
 _ENDPOINT = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})\Z")
 _PROTOCOLS: Final = ("modbus", "modbus-tcp", "dlms", "dlms-tcp")
 _WRAPPER_ADDRESS = re.compile(r"[0-9]{1,5}\Z")
+_DEVICE_ADDRESS = re.compile(r"[A-Za-z0-9 ]{1,32}\Z")
 _SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
+
+MOST_CLIENT_SAP: Final = 0x7E
+"""127 means all stations, as an address of one byte has no more bits (IEC 62056-46, 6.4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class MeterConfig:
     server_address: str | None = None
     client_sap: int | None = None
     """Client address of the association; None: the meter class's."""
+    device_address: str = ""
+    """Which meter of its line the mode E opening wakes; empty: whichever hears it."""
     password_file: Path | None = None
     credentials: str | None = None
     """Name of the meter's table in what `[credentials]` leads to."""
@@ -171,14 +177,22 @@ def _dlms_meter(table: Table, line: LineConfig, meter_id: str, model: str) -> Me
         pattern, form = _SERVER_ADDRESS, 'an address such as "1/17"'
     if table.has("password_file") and table.has("credentials"):
         raise table.error("password_file", "stands beside credentials", "remove one of them")
-    if not table.has("credentials"):
-        table.know("credentials")
+    table.know("credentials", "device_address")
+    if table.has("device_address") and line.opening != "mode-e":
+        raise table.error(
+            "device_address", 'counts only where the line has opening = "mode-e"', "remove it"
+        )
     return MeterConfig(
         meter_id,
         line.name,
         model,
         server_address=table.matching("server_address", pattern, form),
-        client_sap=table.optional_number("client_sap", 1, 0x7F),
+        client_sap=table.optional_number("client_sap", 1, MOST_CLIENT_SAP),
+        device_address=table.matching(
+            "device_address", _DEVICE_ADDRESS, "1 to 32 letters, digits or spaces"
+        )
+        if table.has("device_address")
+        else "",
         password_file=table.optional_path("password_file"),
         credentials=table.text("credentials") if table.has("credentials") else None,
         current_ratio=table.ratio("current_ratio"),

@@ -151,10 +151,12 @@ def _carrier(
     if line.protocol == "dlms-tcp" and line.framing == "wrapper":
         return _wrapper(int(meter.server_address), meter_class, port, name)
     hdlc = _hdlc(meter.server_address, meter_class, port, name)
-    return _after_mode_e(line, port, name, hdlc) if line.opening == "mode-e" else hdlc
+    return _after_mode_e(line, meter, port, name, hdlc) if line.opening == "mode-e" else hdlc
 
 
-def _after_mode_e(line: LineConfig, port: Port, name: str, hdlc: MakeCarrier) -> MakeCarrier:
+def _after_mode_e(
+    line: LineConfig, meter: MeterConfig, port: Port, name: str, hdlc: MakeCarrier
+) -> MakeCarrier:
     """Each link begins with the opening, and goes on at the line's baud rate at most."""
     from agent.dlms.link.mode_e import ModeECarrier, SwitchablePort, open_hdlc
 
@@ -163,7 +165,14 @@ def _after_mode_e(line: LineConfig, port: Port, name: str, hdlc: MakeCarrier) ->
             f'line {line.name} has opening = "mode-e": expected a serial port, whose rate can be '
             f"switched, came {type(port).__name__}"
         )
-    opening = partial(open_hdlc, port, name=name, most_baud=line.baud, parity=line.parity)
+    opening = partial(
+        open_hdlc,
+        port,
+        name=name,
+        address=meter.device_address,
+        most_baud=line.baud,
+        parity=line.parity,
+    )
     return lambda client_sap: ModeECarrier(hdlc(client_sap), opening)
 
 

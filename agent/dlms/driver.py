@@ -264,6 +264,7 @@ class DlmsDriver:
             name=self._name,
             max_pdu=link.max_pdu,
             lists=link.lists,
+            general_blocks=link.general_blocks,
             release=link.release,
             observe_apdu=self._observe_apdu,
         )

@@ -216,6 +216,7 @@ def _link(association: Table, link: Table) -> LinkSettings:
         longest_answer=link.within("longest_answer", 256, _LONGEST_ANSWER, usual.longest_answer),
         max_pdu=association.within("max_pdu", 64, 0xFFFF, usual.max_pdu),
         lists=association.get("lists", bool, usual.lists),
+        general_blocks=association.get("general_blocks", bool, usual.general_blocks),
         release=association.get("release", bool, usual.release),
     )
 

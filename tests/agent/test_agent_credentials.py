@@ -328,6 +328,22 @@ def test_agent_toml_says_where_secrets_are_and_which_a_meter_has(tmp_path: Path)
     assert load(tmp_path, LINE + METER).credentials is None
 
 
+def _two(more: str, second_address: str) -> str:
+    """Two meters of one line."""
+    second = METER.replace('"m1"', '"m2"').replace("1/17", second_address)
+    return METER + more + second + more
+
+
+def test_meters_that_are_woken_by_their_own_addresses_may_share_one_behind_it(
+    tmp_path: Path,
+) -> None:
+    meters = METER + 'device_address = "00012345"\n'
+    meters += METER.replace('"m1"', '"m2"') + 'device_address = "00012346"\n'
+    there = load(tmp_path, LINE + 'opening = "mode-e"\n' + meters).meters
+    assert [meter.server_address for meter in there] == ["1/17", "1/17"]
+    assert [meter.device_address for meter in there] == ["00012345", "00012346"]
+
+
 _TCP = LINE.replace("/dev/ttyUSB0", "gw:4059").replace('"dlms"', '"dlms-tcp"')
 
 
@@ -374,7 +390,24 @@ _TCP = LINE.replace("/dev/ttyUSB0", "gw:4059").replace('"dlms"', '"dlms-tcp"')
             '[credentials]\nfile = "a"\n' + LINE + METER + 'credentials = "a"\npassword_file = "b"',
             r"\[meter\] password_file: stands beside credentials",
         ),
-        (LINE + METER + "client_sap = 128", r"\[meter\] client_sap: expected .* from 1 to 127"),
+        (LINE + METER + "client_sap = 127", r"\[meter\] client_sap: expected .* from 1 to 126"),
+        (LINE + METER + "client_sap = 0", r"\[meter\] client_sap: expected .* from 1 to 126"),
+        (
+            LINE + METER + 'device_address = "12345678"',
+            r"\[meter\] device_address: counts only where the line has opening = \"mode-e\"",
+        ),
+        (
+            LINE + 'opening = "mode-e"\n' + METER + 'device_address = "12-45"',
+            r"\[meter\] device_address: expected 1 to 32 letters, digits or spaces, came '12-45'",
+        ),
+        (
+            LINE + 'opening = "mode-e"\n' + _two('device_address = "12"\n', "1/18"),
+            r"\[meter\] device_address: '12' is already used in line",
+        ),
+        (
+            LINE + 'opening = "mode-e"\n' + _two("", "1/17"),
+            r"\[meter\] server_address: '1/17' is already used in line",
+        ),
         (LINE + 'framing = "hdlc"' + METER, r"framing: counts only where protocol = \"dlms-tcp\""),
         (LINE + 'opening = "mode-f"' + METER, r"opening: expected one of 'none', 'mode-e'"),
         (_TCP + 'opening = "mode-e"' + METER, r"opening: counts only where protocol = \"dlms\""),

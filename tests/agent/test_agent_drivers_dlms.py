@@ -378,24 +378,29 @@ def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_pa
 class Woken:
     """A bus behind an optical head: it identifies itself, confirms, and speaks HDLC after that."""
 
-    def __init__(self, bus: DlmsBus) -> None:
+    def __init__(self, bus: DlmsBus, address: str) -> None:
         self._bus = bus
+        self._request = f"/?{address}!\r\n".encode()
         self.heard: list[bytes] = []
 
     def receive(self, data: bytes) -> list[Answer]:
         line = bytes(byte & 0x7F for byte in data)
-        if line in (b"/?!\r\n", b"\x06252\r\n"):
+        if line in (self._request, b"\x06252\r\n"):
             self.heard.append(line)
             return [Answer(b"/LSC5\\2METER\r\n" if line[:1] == b"/" else line, 0.3)]
         return self._bus.receive(data)
 
 
-def test_a_meter_that_must_be_woken_is_read_after_a_mode_e_opening(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["", "00012345"])
+def test_a_meter_that_must_be_woken_is_read_after_a_mode_e_opening(
+    tmp_path: Path, address: str
+) -> None:
     (tmp_path / "meters.toml").write_text('[lls]\npassword = "loadscape"\n')
     (tmp_path / "meters.toml").chmod(0o600)
-    bus = Woken(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()))
+    bus = Woken(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()), address)
     line = f'port = "{tmp_path}/head"\nprotocol = "dlms"\nopening = "mode-e"\n'
-    there = config(tmp_path, line, meter("idis_residential", "lls"))
+    more = f'device_address = "{address}"\n' if address else ""
+    there = config(tmp_path, line, meter("idis_residential", "lls", more=more))
     port = open_line(there.lines[0])
     with served(PtyLine(tmp_path / "head", bus, baud=9600, paced=False)):
         try:
@@ -404,4 +409,4 @@ def test_a_meter_that_must_be_woken_is_read_after_a_mode_e_opening(tmp_path: Pat
             assert driver.sample().serial == "D0000017"
         finally:
             port.close()
-    assert bus.heard == [b"/?!\r\n", b"\x06252\r\n"]
+    assert bus.heard == [f"/?{address}!\r\n".encode(), b"\x06252\r\n"]

@@ -25,5 +25,7 @@ class LinkSettings:
     longest_answer: int = 1 << 20
     lists: bool = True
     """Whether GET with list is proposed; it saves exchanges, and some meters do it badly."""
+    general_blocks: bool = False
+    """Whether general block transfer is proposed: long requests in pieces, answers in streams."""
     release: bool = False
     """Whether RLRQ is sent before DISC."""

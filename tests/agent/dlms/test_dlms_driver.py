@@ -74,6 +74,18 @@ def test_a_day_of_profile_equals_what_the_meter_recorded(
     assert bench.driver.serial == "LS0012345"
 
 
+@pytest.mark.parametrize("proposed", [True, False])
+def test_answers_come_in_general_blocks_where_the_class_proposes_them(make_bench, proposed):
+    bench = make_bench(general_blocks=True, max_pdu=128)
+    link = dataclasses.replace(bench.meter_class.link, general_blocks=proposed)
+    bench.meter_class = dataclasses.replace(bench.meter_class, link=link)
+    first = LAST_END_UTC_S - DAY_S
+    rows = bench.another_driver().profile(first, LAST_END_UTC_S)
+    assert rows == recorded_rows(bench, first, LAST_END_UTC_S)
+    general_blocks = [frame for frame in bench.wire.answered if b"\xe6\xe7\x00\xe0" in frame]
+    assert bool(general_blocks) == proposed
+
+
 def test_the_profile_holds_only_what_was_asked_for(bench):
     rows = bench.driver.profile(LAST_END_UTC_S - 900, LAST_END_UTC_S - 900)
     assert [row.end_utc_s for row in rows] == [LAST_END_UTC_S - 900]

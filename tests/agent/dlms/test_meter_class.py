@@ -136,6 +136,7 @@ def test_a_class_is_like_a_shipped_one_only(tmp_path: Path, like: str):
             'security = "hls-gmac"\nciphering = "none"',
             "association.ciphering: expected another word",
         ),
+        ("lists = true", "general_blocks = 1", "association.general_blocks: expected true or"),
         ("lists = true", "suite = 1", "association.suite: expected one of 0, 2, found 1"),
         ("lists = true", 'counter_object = "1"', "counter_object: expected class/logical name"),
         ("lists = true", "list = true", "association.list: is no key of this table (known: "),
