@@ -20,6 +20,7 @@ from hil.line.faults import Faulty, garbage, only
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Responder
 from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.incidents import write_incidents
 from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Registers, Shown
@@ -73,7 +74,10 @@ def _bus(
             clock,
             on_read=_note_reads(reads),
         )
-    return DlmsBus({m.address: DlmsMeter(shown[m.id], m.model) for m in meters}, clock)
+    on_bus = {m.address: DlmsMeter(shown[m.id], m.model) for m in meters}
+    for meter in on_bus.values():
+        write_incidents(meter, clock.now_utc_s())
+    return DlmsBus(on_bus, clock)
 
 
 def _garbled(bus: Responder, meters: list[Meter]) -> Responder:

@@ -9,10 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from agent.chores import AGENT_LOG
 from central.config import load_config
 from central.readings.engine import DuckDbEngine
+from central.readings.events import read_events
 from central.readings.lake import DeltaLake
 from central.readings.query import Readings
+from hil.meters.dlms.incidents import write_incidents
+from hil.meters.dlms.meter import DlmsMeter
 from hil.proof import Proof, prove
 from hil.site.installation import Installation
 from hil.site.passing import pass_until, recovered, settle, wait_for
@@ -80,6 +84,37 @@ def test_energies_of_intervals_sum_to_the_register_difference_to_the_wh(
         series = readings.meter_series(meter.id, first_end_utc_s, last_end_utc_s).to_pylist()
         registers = [row["import_wh"] for row in series if row["import_wh"] is not None]
         assert energies.get(meter.id, 0) == registers[-1] - registers[0], meter.id
+
+
+def test_each_event_of_the_meters_own_logs_is_at_the_centre_once(
+    day: tuple[Installation, int, int],
+) -> None:
+    site, *_ = day
+    start_utc_s = site.settings.start_utc_s
+    since_utc_s = start_utc_s - site.settings.recover_days * DAY_S + DAY_S // 2
+    events_file = load_config(site.layout.central_config).events_file
+    written, told = set(), []
+    for transformer in {meter.transformer for meter in site.town.meters}:
+        shown = site.town.shown(transformer)
+        for meter in site.town.meters_of(transformer):
+            if meter.protocol != "dlms":
+                continue
+            own = DlmsMeter(shown[meter.id], meter.model)
+            write_incidents(own, start_utc_s)
+            written |= {
+                (meter.id, log, at_utc_s, code)
+                for log, entries in own.logs.items()
+                for at_utc_s, code in entries.entries
+                if at_utc_s > since_utc_s
+            }
+            told += [
+                (event.meter, event.log, event.at_utc_s, event.code)
+                for event in read_events(events_file, meter.id)
+                if event.log != AGENT_LOG
+            ]
+    assert len(written) >= 4
+    assert written <= set(told)
+    assert len(told) == len(set(told))
 
 
 def test_only_grid_and_asset_master_data_is_there_before_a_meter_is_read(
