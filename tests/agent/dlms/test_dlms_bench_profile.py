@@ -51,13 +51,33 @@ OF_CLASS = {
 """What the class of a meter with this quirk says of its load profile."""
 
 
+class PassingClock(StoppedClock):
+    """Time passes with every request; meters go on recording meanwhile."""
+
+    def __init__(self, step_s: float = 0.0, utc_s: float = NOW_UTC_S) -> None:
+        super().__init__(utc_s)
+        self.step_s = step_s
+
+
+class SlowWire(Wire):
+    """A wire on which each request takes its time."""
+
+    def __init__(self, bus: DlmsBus, clock: PassingClock) -> None:
+        super().__init__(bus)
+        self._clock = clock
+
+    def write(self, data: bytes) -> None:
+        self._clock.utc_s += self._clock.step_s
+        super().write(data)
+
+
 def a_driver(
-    meter: DlmsMeter, clock: StoppedClock, longest_answer: int = 1 << 20, **of_profile: object
+    meter: DlmsMeter, clock: PassingClock, longest_answer: int = 1 << 20, **of_profile: object
 ) -> DlmsDriver:
     meter_class = quick(load_meter_class(meter.model))
     of_profile |= dict(OF_CLASS[quirk] for quirk in meter.quirks & OF_CLASS.keys())
     return DlmsDriver.on_port(
-        Wire(DlmsBus({"1/17": meter}, clock)),
+        SlowWire(DlmsBus({"1/17": meter}, clock), clock),
         dataclasses.replace(
             meter_class,
             profile=dataclasses.replace(meter_class.profile, **of_profile),
@@ -83,7 +103,7 @@ def values(row: ProfileRow | Recorded) -> tuple[int | None, ...]:
 
 
 def test_a_meter_keeps_sixty_days_and_all_of_them_are_read():
-    meter, clock = DlmsMeter(Climbing()), StoppedClock()
+    meter, clock = DlmsMeter(Climbing()), PassingClock()
     rows = a_driver(meter, clock).profile(EDGE - 61 * 86400, EDGE)
     assert len(rows) == 60 * 96
     kept = recorded(meter, clock.utc_s)
@@ -102,7 +122,7 @@ def test_whatever_the_quirk_the_rows_are_those_that_were_recorded(quirk, ago):
         keep_days=3,
         status_of=lambda end: 0x80 if end == failed else 0,
     )
-    clock = StoppedClock()
+    clock = PassingClock()
     driver = a_driver(meter, clock)
     first, last = EDGE - ago[1] * PERIOD_S, EDGE - ago[0] * PERIOD_S
     kept = recorded(meter, clock.utc_s)
@@ -121,7 +141,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_parts_whatever_the_link(qui
     meter = DlmsMeter(
         Climbing(), quirks=frozenset({quirk} - {""}), max_pdu=max_pdu, longest_info=128, keep_days=2
     )
-    clock = StoppedClock()
+    clock = PassingClock()
     driver = a_driver(meter, clock, longest_answer=2000)
     rows = driver.profile(EDGE - 100 * PERIOD_S, EDGE)
     kept = recorded(meter, clock.utc_s)
@@ -136,7 +156,7 @@ def test_energies_of_intervals_become_the_counters_that_were_recorded(quirk):
     # Nothing is counted in one interval: from there on the counter is known at every end.
     face = Frozen(Climbing(), EDGE, EDGE + PERIOD_S + 1)
     meter = DlmsMeter(face, quirks=frozenset({"deltas", quirk} - {""}), keep_days=3)
-    clock = StoppedClock()
+    clock = PassingClock()
     driver = a_driver(meter, clock)
     assert driver.profile(EDGE - 9 * PERIOD_S, EDGE) == []
     for _ in range(2):
@@ -211,7 +231,7 @@ def test_whatever_happened_to_the_meter_the_rows_are_true(
     # A meter that gives nothing by range and refuses entries cannot be read at all.
     if "entry refused" in quirks:
         quirks -= {"range refused", "range empty"}
-    meter, clock = life.meter(quirks, now_utc_s), StoppedClock(now_utc_s)
+    meter, clock = life.meter(quirks, now_utc_s), PassingClock(utc_s=now_utc_s)
     driver = a_driver(meter, clock, slice_rows=slice_rows)
     kept = recorded(meter, now_utc_s)
     edge = now_utc_s - now_utc_s % PERIOD_S
@@ -224,3 +244,30 @@ def test_whatever_happened_to_the_meter_the_rows_are_true(
             assert bool(row.flags & Quality.CLOCK_UNTRUSTED) >= (len(kept[end]) > 1)
         settled = min(last, now_utc_s - PERIOD_S)
         assert {end for end in kept if first <= end <= settled} <= set(rows), "incomplete"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    quirks=st.sets(st.sampled_from(["newest first", "null clocks", "compact array"])),
+    access=st.sampled_from(["entry", "range", "range, else entry"]),
+    step_s=st.sampled_from([1.0, 60.0, 400.0]),
+    ahead_s=st.sampled_from([0.0, 30.0]),
+    ago=st.integers(0, 100),
+    length=st.integers(0, 60),
+    slice_rows=st.sampled_from([3, 20, 1000]),
+)
+def test_rows_that_are_written_and_dropped_meanwhile_confuse_nothing(
+    quirks, access, step_s, ahead_s, ago, length, slice_rows
+):
+    clock = PassingClock(step_s)
+    meter = DlmsMeter(Climbing(), clock=MeterClock(ahead_s), keep_days=1, quirks=frozenset(quirks))
+    driver = a_driver(meter, clock, slice_rows=slice_rows, access=access)
+    first = EDGE - ago * PERIOD_S
+    last = min(EDGE, first + length * PERIOD_S)
+    kept = recorded(meter, clock.utc_s)
+    rows = {row.end_utc_s: row for row in driver.profile(first, last)}
+    for end, row in rows.items():
+        assert values(row) == values(kept[end][0])
+    still = recorded(meter, clock.utc_s)
+    settled = min(last, NOW_UTC_S - PERIOD_S)
+    assert {end for end in still if first <= end <= settled} <= set(rows), "incomplete"
