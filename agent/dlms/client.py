@@ -35,8 +35,10 @@ from agent.dlms.errors import (
     AccessRefused,
     AnswerMalformed,
     AnswerTooLarge,
+    AssociationSilent,
     DlmsError,
     MeterDiffers,
+    NoAnswer,
     RequestTooLong,
     said_by,
 )
@@ -85,7 +87,7 @@ class Client:
             usable(security)
         self._carrier = carrier
         self._security = security
-        self._name = name
+        self.name: Final = name
         self._max_pdu = max_pdu
         self._proposed = (
             PROPOSED
@@ -115,21 +117,24 @@ class Client:
     def open(self) -> None:
         """Link and association; a meter that does not prove itself is left.
 
-        Raises NoAnswer, LinkRefused, AssociationRefused, CounterBehind,
-        ProtectionFailed, AnswerMalformed and CountersExhausted.
+        Raises NoAnswer, AssociationSilent, LinkRefused, AssociationRefused,
+        CounterBehind, ProtectionFailed, AnswerMalformed and CountersExhausted.
         """
         self._carrier.open()
         self._opened = True
         self._channel = self._new_channel()
-        with said_by(self._name):
-            self._association = associate(
-                self._channel,
-                self._security,
-                conformance=self._proposed,
-                max_pdu=self._max_pdu,
-                random_bytes=self._random_bytes,
-                invoke_ids=self._invoke_ids,
-            )
+        with said_by(self.name):
+            try:
+                self._association = associate(
+                    self._channel,
+                    self._security,
+                    conformance=self._proposed,
+                    max_pdu=self._max_pdu,
+                    random_bytes=self._random_bytes,
+                    invoke_ids=self._invoke_ids,
+                )
+            except NoAnswer as error:
+                raise AssociationSilent(str(error)) from error
 
     def close(self) -> None:
         """Release and the end of the link; a meter that does not answer is not an error here.
@@ -142,7 +147,7 @@ class Client:
             try:
                 self._channel.request_in_clear(RELEASE_REQUEST, "RLRQ", tries=1)
             except DlmsError as error:
-                log.debug("%s: release not confirmed: %s", self._name, error)
+                log.debug("%s: release not confirmed: %s", self.name, error)
         self._carrier.close()
 
     def get(self, attribute: Attribute, selection: bytes = b"") -> Any:
@@ -177,7 +182,7 @@ class Client:
         if not self._has_lists or len(request) > self._channel.longest_request:
             return self.get(first), self.get_data(then, selection)
         data = self._collect(request, invoke, f"{first} and {then}")
-        with said_by(self._name):
+        with said_by(self.name):
             (refused, value), (refused_rest, rest) = value_and_rest(data)
         self._check_access(result_name, refused, str(first))
         self._check_access(result_name, refused_rest, str(then))
@@ -207,12 +212,12 @@ class Client:
         from agent.dlms.apdu.set import set_response
 
         answer = self._channel.request(request, what)
-        with said_by(self._name):
+        with said_by(self.name):
             taken = set_response(answer, invoke)
         self._check_access(result_name, taken.refused, what)
         if taken.block != block or taken.last != last:
             raise AnswerMalformed(
-                f"{self._name}: {what}: expected block {block} to be acknowledged"
+                f"{self.name}: {what}: expected block {block} to be acknowledged"
                 f"{' and the result' if last else ''}, came block {taken.block}"
             )
 
@@ -237,7 +242,7 @@ class Client:
             expected = number if number < len(requests) else 0
             if answer.taken != expected:
                 raise AnswerMalformed(
-                    f"{self._name}: ACTION {what}: expected "
+                    f"{self.name}: ACTION {what}: expected "
                     f"{f'block {expected} to be acknowledged' if expected else 'the result'}, came "
                     f"{f'block {answer.taken}' if answer.taken else 'the result'}"
                 )
@@ -249,7 +254,7 @@ class Client:
                 ),
                 what,
             )
-            with said_by(self._name):
+            with said_by(self.name):
                 return action.joined_return(data)
         if answer.data is None:
             return None
@@ -268,21 +273,21 @@ class Client:
             return [whole]
         if not self._association.conformance & granted_by:
             raise RequestTooLong(
-                f"{self._name}: {what} has {len(whole)} bytes, the meter takes {longest} and no "
+                f"{self.name}: {what} has {len(whole)} bytes, the meter takes {longest} and no "
                 "blocks"
             )
-        with said_by(self._name):
+        with said_by(self.name):
             return list(blocks(longest))
 
     def _get_list(self, attributes: Sequence[Attribute]) -> list[Any]:
         invoke = next(self._invoke_ids)
         request = get_list_request(invoke, [(attribute, b"") for attribute in attributes])
         data = self._collect(request, invoke, f"{len(attributes)} attributes")
-        with said_by(self._name):
+        with said_by(self.name):
             results = list_results(data)
         if len(results) != len(attributes):
             raise AnswerMalformed(
-                f"{self._name}: asked for {len(attributes)} attributes, {len(results)} came"
+                f"{self.name}: asked for {len(attributes)} attributes, {len(results)} came"
             )
         for attribute, (refused, _) in zip(attributes, results, strict=True):
             self._check_access(result_name, refused, str(attribute))
@@ -309,12 +314,12 @@ class Client:
             raise
 
     def _joined(self, first: Block, after: Callable[[int], Block], what: str) -> bytes:
-        with said_by(self._name):
+        with said_by(self.name):
             return joined(first, after, longest=self._channel.longest_answer, what=what)
 
     def _get_answer(self, request: bytes, invoke: int, what: str) -> GetAnswer:
         answer = self._channel.request(request, f"GET {what}")
-        with said_by(self._name):
+        with said_by(self.name):
             parsed = get_response(answer, invoke)
         self._check_access(result_name, parsed.refused, what)
         return parsed
@@ -323,7 +328,7 @@ class Client:
         from agent.dlms.apdu.action import action_response
 
         answer = self._channel.request(request, f"ACTION {what}")
-        with said_by(self._name):
+        with said_by(self.name):
             parsed = action_response(answer, invoke)
         self._check_access(action_result_name, parsed.refused, what)
         return parsed
@@ -332,7 +337,7 @@ class Client:
         if refused:
             name = named(refused)
             raise AccessRefused(
-                f"{self._name}: the meter refused {what}: {name}; check that this meter is of "
+                f"{self.name}: the meter refused {what}: {name}; check that this meter is of "
                 "the class that the configuration names and that this client may do that",
                 name,
             )
@@ -342,28 +347,28 @@ class Client:
         try:
             value, end = axdr.decode(data)
         except axdr.AxdrError as error:
-            raise AnswerMalformed(f"{self._name}: {what} is malformed: {error}") from error
+            raise AnswerMalformed(f"{self.name}: {what} is malformed: {error}") from error
         if end != len(data):
-            log.debug("%s: %d bytes follow the value of %s", self._name, len(data) - end, what)
+            log.debug("%s: %d bytes follow the value of %s", self.name, len(data) - end, what)
         return value, end
 
     def _new_channel(self) -> Channel:
-        return Channel(self._carrier, name=self._name, observe=self._observe)
+        return Channel(self._carrier, name=self.name, observe=self._observe)
 
 
-def read_counter(carrier: Carrier, attribute: Attribute, *, name: str) -> int:
+def read_counter(public: Client, attribute: Attribute) -> int:
     """The highest invocation counter that a meter has seen, as it tells the public client.
 
-    `carrier` is that of client SAP 16; `attribute` is the counter's object, such
-    as 1/0.0.43.1.0.255/2. What it says is not protected: a counter far above
-    ours is worth a warning before ours is raised above it. Raises MeterDiffers
-    and what `Client.open` and `Client.get` raise.
+    `public` is a client with SAP 16, not open; `attribute` is the counter's
+    object, such as 1/0.0.43.1.0.255/2. What it says is not protected: a counter
+    far above ours is worth a warning before ours is raised above it. Raises
+    MeterDiffers and what `Client.open` and `Client.get` raise.
     """
-    with Client(carrier, Security(), name=name) as client:
-        value = client.get(attribute)
+    with public:
+        value = public.get(attribute)
     if not isinstance(value, int) or not 0 <= value <= _HIGHEST_COUNTER:
         raise MeterDiffers(
-            f"{name}: expected an invocation counter in {attribute}, found {value!r}; check "
+            f"{public.name}: expected an invocation counter in {attribute}, found {value!r}; check "
             "counter_object of the meter class"
         )
     return value

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.channel import ObserveApdu
-from agent.dlms.client import Client
+from agent.dlms.client import Client, read_counter
 from agent.dlms.clock import MeterClock
 from agent.dlms.constants import PUBLIC_CLIENT
-from agent.dlms.errors import AnswerMalformed, CounterBehind, DlmsError, LinkLost, MeterDiffers
+from agent.dlms.errors import AssociationSilent, CounterBehind, DlmsError, LinkLost, MeterDiffers
 from agent.dlms.link.carrier import Carrier
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.reading import ProfileReader
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 _LONGEST_SERIAL_BYTES: Final = 128
 """As much as a roster and an event carry; real ones have 8 to 16."""
+
+_SILENCES_PER_COUNTER: Final = 16
+"""Of so many associations in a row that a meter does not answer, one has its counter read."""
 
 Result = TypeVar("Result")
 
@@ -85,6 +88,8 @@ class DlmsDriver:
         self._transformers = transformers
         self._observe_apdu = observe_apdu
         self._client: Client | None = None
+        self._silences = 0
+        """Associations without an answer in a row."""
         self._serial: str | None = None
         self._scalings = Scalings(name, meter_class.name)
         time = MeterTime(
@@ -166,16 +171,17 @@ class DlmsDriver:
     def session(self) -> Iterator[None]:
         """Keeps one association for the reads inside; raises ReadError when it does not come up.
 
-        A counter that is behind the meter's is raised above it, once.
+        A counter that is behind the meter's, or may be, is raised above it, once.
         """
         if self._client is not None:
             raise RuntimeError(f"{self._name} already has a session; sessions do not nest")
         with ExitStack() as stack:
             try:
                 client = stack.enter_context(self._own_client())
-            except CounterBehind as error:
+            except (CounterBehind, AssociationSilent) as error:
                 self._raise_counter(error)
                 client = stack.enter_context(self._own_client())
+            self._silences = 0
             self._client = client
             try:
                 yield
@@ -238,20 +244,22 @@ class DlmsDriver:
         with self.session():
             return read(self._client)
 
-    def _raise_counter(self, error: CounterBehind) -> None:
-        """Raises our counter above the one that the meter shows to everyone; raises `error`."""
+    def _raise_counter(self, error: CounterBehind | AssociationSilent) -> None:
+        """Raises our counter above the one that the meter shows to everyone; raises `error`.
+
+        Many meters say nothing to a counter that is behind. A meter may be
+        silent for other reasons, so that is looked into now and then only.
+        """
         where, counter = self._class.counter_object, self._security.counter
         if where is None or counter is None:
             raise error
-        with self._new_client(PUBLIC_CLIENT, Security()) as client:
-            value = client.get(where)
-        if not isinstance(value, int) or not 0 <= value < 1 << 32:
-            raise AnswerMalformed(
-                f"{self._name}: expected the invocation counter {where} as a number of 32 bits, "
-                f"came {value!r}"
-            ) from error
-        log.warning("%s: raises its invocation counter above the meter's %d", self._name, value)
+        if isinstance(error, AssociationSilent):
+            self._silences += 1
+            if self._silences % _SILENCES_PER_COUNTER != 1:
+                raise error
+        value = read_counter(self._new_client(PUBLIC_CLIENT, Security()), where)
         counter.raise_above(value)
+        log.warning("%s: its invocation counter goes on above the meter's %d", self._name, value)
 
     def _own_client(self) -> Client:
         return self._new_client(self._class.client_sap, self._security)

@@ -16,6 +16,10 @@ class NoAnswer(DlmsError, MeterSilent):
     """No acceptable frame came before the deadline of the exchange."""
 
 
+class AssociationSilent(NoAnswer):
+    """The link came up, and the meter said nothing to the association."""
+
+
 class LinkLost(DlmsError):
     """The meter left the link (DM or FRMR); only a new link helps."""
 

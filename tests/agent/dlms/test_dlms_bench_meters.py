@@ -191,7 +191,7 @@ def test_a_counter_that_the_meter_has_seen_is_read_as_the_public_client_and_pass
     security = security_with(counter=counter)
     with pytest.raises(error), client_of(meter, security):
         pass
-    seen = read_counter(carrier_to(meter, sap=16), COUNTER, name="meter")
+    seen = read_counter(Client(carrier_to(meter, sap=16), Security(), name="meter"), COUNTER)
     assert seen == 5_000
     counter.raise_above(seen)
     with client_of(meter, security) as client:

@@ -25,6 +25,7 @@ from agent.dlms.errors import (
     ReplyUnprotected,
     ServiceRefused,
 )
+from agent.dlms.security.settings import Security
 from agent.line.port import PortLost
 from tests.agent.dlms.secured_meter import (
     CLIENT_TITLE,
@@ -281,7 +282,7 @@ def test_a_wrong_password_is_no_matter_of_counters():
 def test_a_counter_is_read_by_the_public_client_and_raises_ours():
     meter = SecuredMeter(serve, diagnostic=0, context=1)
     carrier = Spoken(meter)
-    assert read_counter(carrier, COUNTER, name="meter 7") == 5009
+    assert read_counter(Client(carrier, Security(), name="meter 7"), COUNTER) == 5009
     assert carrier.closed == 1
     assert b"\x8b" not in carrier.asked[0]
 
@@ -293,7 +294,7 @@ def test_a_counter_that_is_none_is_refused(value):
 
     meter = SecuredMeter(say, diagnostic=0, context=1)
     with pytest.raises(MeterDiffers, match="expected an invocation counter"):
-        read_counter(Spoken(meter), COUNTER, name="meter 7")
+        read_counter(Client(Spoken(meter), Security(), name="meter 7"), COUNTER)
 
 
 def test_both_forms_of_every_apdu_can_be_observed():
