@@ -194,10 +194,10 @@ class Application:
         offered = acse.GET | acse.SELECTIVE | acse.BLOCKS_GET
         offered |= acse.LISTS if meter.lists else 0
         if meter.settable:
-            offered |= acse.SET | acse.ACTION | acse.BLOCKS_SET | acse.BLOCKS_ACTION
+            offered |= acse.SET | acse.BLOCKS_SET | acse.ACTION | acse.BLOCKS_ACTION
         offered |= acse.GENERAL_BLOCKS if meter.general_blocks else 0
         if meter.security is not None:
-            offered |= acse.ACTION
+            offered |= acse.ACTION | acse.BLOCKS_ACTION
             if meter.security.ciphering == "general-global":
                 offered |= acse.GENERAL_PROTECTION
         return proposed.conformance & offered

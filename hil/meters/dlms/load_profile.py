@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final
 
 from agent.dlms import axdr
@@ -17,7 +18,7 @@ from agent.dlms.constants import Tag
 from hil.meters.dlms.meter import PERIOD_S, DlmsMeter
 from hil.meters.dlms.names import LOAD_PROFILE
 from hil.meters.dlms.profile_rows import columns_of, encode
-from hil.meters.dlms.results import OTHER_REASON, SUCCESS, UNDEFINED
+from hil.meters.dlms.results import DENIED, OTHER_REASON, SUCCESS, UNDEFINED
 from hil.meters.dlms.selection import (
     Captured,
     Malformed,
@@ -28,6 +29,7 @@ from hil.meters.dlms.selection import (
 )
 from hil.meters.shown import Recorded
 
+_CAPTURE: Final = 2
 _ADJUSTED_S: Final = 9.0
 """A clock set by more marks the row in which that was."""
 POWER_DOWN_BIT, ADJUSTED_BIT, SUMMER_BIT = 0x80, 0x20, 0x08
@@ -70,12 +72,24 @@ class LoadProfile:
         now_s = math.floor(clock.shown_s(self._at_utc_s))
         oldest_s = now_s - now_s % PERIOD_S - (meter.keep_days * 86400 - PERIOD_S)
         first_s = max(first_s, oldest_s)
-        if clock.is_right and not meter.outages:
+        if clock.is_right and not meter.outages and not meter.captured_at:
             last_s = now_s if last_s is None else min(last_s, now_s)
             return list(meter.shown.recorded(first_s, last_s)) if first_s <= last_s else []
         last_s = now_s + _FARTHEST_AHEAD_S if last_s is None else last_s
-        strikes = clock.strikes(first_s, last_s, PERIOD_S, self._at_utc_s)
-        return [self._row(stamp, at) for stamp, at in strikes if not self._without_power(at)]
+        written = list(clock.strikes(first_s, last_s, PERIOD_S, self._at_utc_s))
+        for at_utc_s in meter.captured_at:
+            stamp_s = math.floor(clock.shown_s(at_utc_s))
+            if first_s <= stamp_s <= last_s:
+                written.append((stamp_s, at_utc_s))
+        written.sort(key=itemgetter(1))
+        return [self._row(stamp, at) for stamp, at in written if not self._without_power(at)]
+
+    def act(self, method: int) -> int:
+        """The action result of a method: capture writes a row now."""
+        if method != _CAPTURE:
+            return DENIED
+        self._meter.captured_at.append(self._at_utc_s)
+        return SUCCESS
 
     def status(self, stamp_s: int) -> int:
         """Status byte of the row with this stamp; the interval is (stamp - period, stamp]."""

@@ -64,6 +64,8 @@ class DlmsMeter:
     """Status byte of the row that ends at this instant; None = 0, and what the meter saw."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """True instants from and until which it had no power; it wrote no rows meanwhile."""
+    captured_at: list[float] = field(default_factory=list)
+    """True instants at which a client made it write a row beside those of the period."""
     lists: bool = True
     """Whether GET with list is offered."""
     general_blocks: bool = False

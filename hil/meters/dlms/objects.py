@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from agent.dlms import axdr
 from agent.dlms.constants import Tag
+from hil.meters.dlms import security_setup
 from hil.meters.dlms.load_profile import LoadProfile
 from hil.meters.dlms.meter import MODELS, PERIOD_S, DlmsMeter
 from hil.meters.dlms.names import (
@@ -20,6 +21,7 @@ from hil.meters.dlms.names import (
     LOGS,
     MAX_DEMAND,
     RELAY,
+    SECURITY_SETUP,
     SERIAL,
     STATUS,
     VOLTAGE_RATIO,
@@ -82,10 +84,18 @@ class Objects:
         self._meter.set_clock(shown_s, self.at_utc_s)
         return SUCCESS
 
-    def act(self, class_id: int, name: bytes, method: int, parameters: bytes) -> int:
-        """The action result of a method; none of them returns anything."""
-        if (class_id, name) != (8, CLOCK):
-            return UNDEFINED
+    def act(self, class_id: int, name: bytes, method: int, parameters: bytes) -> tuple[int, bytes]:
+        """(action result, encoded return value) of a method; raises AxdrError."""
+        security = self._meter.security
+        if (class_id, name) == (8, CLOCK):
+            return self._adjust_clock(method, parameters), b""
+        if (class_id, name) == (7, LOAD_PROFILE):
+            return LoadProfile(self._meter, self.at_utc_s).act(method), b""
+        if (class_id, name) == (64, SECURITY_SETUP) and security is not None:
+            return security_setup.act(security, method, parameters)
+        return UNDEFINED, b""
+
+    def _adjust_clock(self, method: int, parameters: bytes) -> int:
         shown_s = self._meter.clock.shown_s(self.at_utc_s)
         value = axdr.decode(parameters)[0] if parameters else None
         if method == _SHIFT_TIME:
@@ -105,6 +115,8 @@ class Objects:
             return None if register is None else register.attribute(index, self._seen)
         if class_id == 4 and name == MAX_DEMAND and self._model.ratios is not None:
             return self._max_demand(index)
+        if class_id == 64 and name == SECURITY_SETUP and self._meter.security is not None:
+            return security_setup.attribute(self._meter.security, index)
         if class_id == 70 and name == RELAY:
             return {2: axdr.number(Tag.BOOLEAN, True), 3: axdr.number(Tag.ENUM, 1)}.get(index)
         if class_id == 1 and index == 2:

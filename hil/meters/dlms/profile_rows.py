@@ -111,12 +111,12 @@ def _encode_plain(rows: Sequence[Recorded], statuses: Sequence[int], meter: Dlms
     energy = MODELS[meter.model].energy_tag
     high = 1 << _BITS[energy]
     values = struct.Struct(">BB" + f"B{_SIZES[energy]}" * 3 + "BHBI").pack
-    tail = struct.pack(">BBhB", 0, 0, Zone(meter.utc_offset_min).deviation(0), 0)
+    tail = struct.pack(">BhB", 0, Zone(meter.utc_offset_min).deviation(0), 0)
     offset_s = meter.utc_offset_min * 60
     parts = [bytes([Tag.ARRAY]) + axdr.length(len(rows))]
     for row, status in zip(rows, statuses, strict=True):
         days, second = divmod(row.end_utc_s + offset_s, 86400)
-        at = bytes((second // 3600, second // 60 % 60))
+        at = bytes((second // 3600, second // 60 % 60, second % 60))
         parts.append(b"\x02\x07\x09\x0c" + date(days) + at + tail)
         parts.append(
             values(

@@ -49,6 +49,8 @@ class MeterSecurity:
     """System title, 8 bytes."""
     heard: int = -1
     """Highest counter that a client has used with the global key."""
+    certificate: bytes = field(default=b"", repr=False)
+    """What `import_certificate` of the security setup brought."""
     said: int = -1
     """Counter that the meter itself used last; the first one is 0."""
 

@@ -6,18 +6,44 @@ Plain APDUs only: ciphers and general blocks are around this.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.dlms import axdr
 from hil.meters.dlms.association import ACTION, LISTS, SET
 from hil.meters.dlms.names import CLOCK, COUNTER, DEVICE_NAME, SERIAL
 from hil.meters.dlms.objects import Objects
-from hil.meters.dlms.results import BLOCK_UNAVAILABLE, DENIED, NO_LONG_GET, SUCCESS
+from hil.meters.dlms.results import (
+    ACTION_BLOCK_UNAVAILABLE,
+    BLOCK_UNAVAILABLE,
+    DENIED,
+    NO_LONG_ACTION,
+    NO_LONG_GET,
+    NO_LONG_SET,
+    SUCCESS,
+)
 
 SERVICE_NOT_ALLOWED = b"\xd8\x01\x01"
 SERVICE_UNKNOWN = b"\xd8\x02\x02"
 MALFORMED = b"\xd8\x01\x03"
 _PUBLIC_NAMES = (CLOCK, SERIAL, DEVICE_NAME, COUNTER)
 _BLOCK_HEAD_BYTES = 16
+
+
+@dataclass(slots=True)
+class _LongRequest:
+    """A SET or ACTION of which blocks are still to come."""
+
+    target: bytes
+    """Class, name, and attribute or method."""
+    data: bytes = b""
+    number: int = 0
+
+    def takes(self, number: int, part: bytes) -> bool:
+        """Adds a block; a repeated one is right, one out of turn is not."""
+        if number == self.number + 1:
+            self.number = number
+            self.data += part
+        return number == self.number
 
 
 class Services:
@@ -40,9 +66,7 @@ class Services:
         self._quirks = quirks
         self._rest: list[bytes] = []
         self._block = 0
-        self._target = b""
-        self._taken = b""
-        self._expected = 0
+        self._long: _LongRequest | None = None
 
     def serve(self, apdu: bytes) -> bytes:
         """The answer to a plain request; raises AxdrError or IndexError for a malformed one."""
@@ -58,7 +82,7 @@ class Services:
     def _get(self, kind: int, apdu: bytes) -> bytes:
         invoke = apdu[2]
         if kind == 2:
-            return self._next_block(invoke, int.from_bytes(apdu[3:7], "big"))
+            return self._get_block(invoke, int.from_bytes(apdu[3:7], "big"))
         if kind not in (1, 3) or (kind == 3 and not self._conformance & LISTS):
             return SERVICE_UNKNOWN
         objects = self._look()
@@ -74,11 +98,9 @@ class Services:
         empty_last = "empty last block" in self._quirks
         if len(head) + len(data) <= self._room and not empty_last:
             return head + data
-        size = max(16, self._room - _BLOCK_HEAD_BYTES)
-        self._rest = [data[at : at + size] for at in range(0, len(data), size)]
+        self._cut(data)
         self._rest += [b""] if empty_last else []
-        self._block = 0
-        return self._next_block(invoke, 0)
+        return self._get_block(invoke, 0)
 
     def _list(self, objects: Objects, apdu: bytes) -> bytes:
         count, at = axdr.read_length(apdu, 3)
@@ -101,18 +123,40 @@ class Services:
         result, value = objects.read(class_id, name, index, selection)
         return result, value, end
 
-    def _next_block(self, invoke: int, received: int) -> bytes:
+    def _cut(self, data: bytes) -> None:
+        """Makes blocks of what is too long for one answer."""
+        size = max(16, self._room - _BLOCK_HEAD_BYTES)
+        self._rest = [data[at : at + size] for at in range(0, len(data), size)]
+        self._block = 0
+
+    def _get_block(self, invoke: int, received: int) -> bytes:
         """The block after `received`; block 0 is none, and the first block has number 1."""
-        if received != self._block or not self._rest:
+        if not self._follows(received):
             result = BLOCK_UNAVAILABLE if self._block else NO_LONG_GET
-            self._rest = []
             return bytes([0xC4, 2, invoke, 1]) + received.to_bytes(4, "big") + bytes([1, result])
+        return self._block_after(bytes([0xC4, 2, invoke]), b"\x00")
+
+    def _act_block(self, invoke: int, received: int) -> bytes:
+        """As `_get_block`, of what a method returned."""
+        if not self._follows(received):
+            result = ACTION_BLOCK_UNAVAILABLE if self._block else NO_LONG_ACTION
+            return bytes([0xC7, 1, invoke, result, 0])
+        return self._block_after(bytes([0xC7, 2, invoke]), b"")
+
+    def _follows(self, received: int) -> bool:
+        """Whether there is a block after `received`; if not, the answer is given up."""
+        if received != self._block:
+            self._rest = []
+        return bool(self._rest)
+
+    def _block_after(self, head: bytes, choice: bytes) -> bytes:
         part = self._rest.pop(0)
         self._block += 1
         return (
-            bytes([0xC4, 2, invoke, not self._rest])
+            head
+            + bytes([not self._rest])
             + self._block.to_bytes(4, "big")
-            + b"\x00"
+            + choice
             + axdr.length(len(part))
             + part
         )
@@ -123,40 +167,52 @@ class Services:
             return bytes([0xC5, 1, invoke, self._write(apdu[3:12], apdu[13:])])
         if kind not in (2, 3):
             return SERVICE_UNKNOWN
-        at = 13 if kind == 2 else 3
-        last, number = self._take(apdu, at, apdu[3:12] if kind == 2 else None)
-        if number != self._expected:
-            return bytes([0xC5, 3, invoke, BLOCK_UNAVAILABLE]) + number.to_bytes(4, "big")
-        if not last:
+        if kind == 2:
+            self._long = _LongRequest(apdu[3:12])
+        last, number, part = _block(apdu, 13 if kind == 2 else 3)
+        long = self._long
+        if long is None:
+            result = NO_LONG_SET
+        elif not long.takes(number, part):
+            result = BLOCK_UNAVAILABLE
+        elif not last:
             return bytes([0xC5, 2, invoke]) + number.to_bytes(4, "big")
-        result = self._write(self._target, self._taken)
+        else:
+            result = self._write(long.target, long.data)
+        self._long = None
         return bytes([0xC5, 3, invoke, result]) + number.to_bytes(4, "big")
 
     def _act(self, kind: int, apdu: bytes) -> bytes:
         invoke = apdu[2]
         if kind == 1:
-            given = apdu[13:] if apdu[12] else b""
-            return bytes([0xC7, 1, invoke, self._method(apdu[3:12], given), 0])
+            return self._acted(invoke, apdu[3:12], apdu[13:] if apdu[12] else b"")
+        if kind == 2:
+            return self._act_block(invoke, int.from_bytes(apdu[3:7], "big"))
         if kind not in (4, 6):
             return SERVICE_UNKNOWN
-        at = 12 if kind == 4 else 3
-        last, number = self._take(apdu, at, apdu[3:12] if kind == 4 else None)
-        if number != self._expected:
-            return bytes([0xC7, 1, invoke, BLOCK_UNAVAILABLE, 0])
+        if kind == 4:
+            self._long = _LongRequest(apdu[3:12])
+        last, number, part = _block(apdu, 12 if kind == 4 else 3)
+        long = self._long
+        if long is None:
+            return bytes([0xC7, 1, invoke, NO_LONG_ACTION, 0])
+        if not long.takes(number, part):
+            self._long = None
+            return bytes([0xC7, 1, invoke, ACTION_BLOCK_UNAVAILABLE, 0])
         if not last:
             return bytes([0xC7, 4, invoke]) + number.to_bytes(4, "big")
-        return bytes([0xC7, 1, invoke, self._method(self._target, self._taken), 0])
+        self._long = None
+        return self._acted(invoke, long.target, long.data)
 
-    def _take(self, apdu: bytes, at: int, target: bytes | None) -> tuple[bool, int]:
-        """Takes one block of parameters; whether it is the last, and its number."""
-        last, number = bool(apdu[at]), int.from_bytes(apdu[at + 1 : at + 5], "big")
-        size, begin = axdr.read_length(apdu, at + 5)
-        if target is not None:
-            self._target, self._taken, self._expected = target, b"", 0
-        if number == self._expected + 1:
-            self._expected = number
-            self._taken += apdu[begin : begin + size]
-        return last, number
+    def _acted(self, invoke: int, target: bytes, parameters: bytes) -> bytes:
+        result, value = self._method(target, parameters)
+        if not value:
+            return bytes([0xC7, 1, invoke, result, 0])
+        whole = bytes([0xC7, 1, invoke, result, 1, 0]) + value
+        if len(whole) <= self._room:
+            return whole
+        self._cut(b"\x00" + value)
+        return self._act_block(invoke, 0)
 
     def _write(self, target: bytes, value: bytes) -> int:
         if self._public:
@@ -164,8 +220,14 @@ class Services:
         class_id, name, index = int.from_bytes(target[:2], "big"), target[2:8], target[8]
         return self._look().write(class_id, name, index, value)
 
-    def _method(self, target: bytes, parameters: bytes) -> int:
+    def _method(self, target: bytes, parameters: bytes) -> tuple[int, bytes]:
         if self._public:
-            return DENIED
+            return DENIED, b""
         class_id, name, method = int.from_bytes(target[:2], "big"), target[2:8], target[8]
         return self._look().act(class_id, name, method, parameters)
+
+
+def _block(apdu: bytes, at: int) -> tuple[bool, int, bytes]:
+    """Whether the block at `at` is the last one, its number, and its data."""
+    size, begin = axdr.read_length(apdu, at + 5)
+    return bool(apdu[at]), int.from_bytes(apdu[at + 1 : at + 5], "big"), apdu[begin : begin + size]
