@@ -130,10 +130,3 @@ def _refuse_ratio(meter: MeterConfig, profile: Profile) -> None:
                 f"came {ratio}, but {profile.title} shows primary values already; remove it, and "
                 "set the ratio at the meter if its display is wrong",
             )
-
-
-def password_of(config: AgentConfig, meter: MeterConfig) -> bytes | None:
-    """The password of a DLMS meter, if it has one; raises OSError, ConfigError."""
-    from agent.drivers_dlms import credential_of
-
-    return credential_of(config, meter).password

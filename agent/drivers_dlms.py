@@ -13,17 +13,21 @@ from hashlib import sha256
 from typing import Final
 
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
-from agent.credentials import Credential, CredentialsError, load_credentials
+from agent.credentials import Credential, CredentialsError, load_credentials, read_private
 from agent.dlms.channel import ObserveApdu
+from agent.dlms.client import Client
+from agent.dlms.constants import PUBLIC_CLIENT
 from agent.dlms.driver import DlmsDriver, MakeCarrier
 from agent.dlms.link.carrier import Carrier
 from agent.dlms.load_profile.scaling import Transformers
-from agent.dlms.meter_class import MeterClass, find_meter_class
+from agent.dlms.meter_class import MeterClass, find_meter_class, load_meter_class
 from agent.dlms.security.counters import FILE_NAME, CounterStore, counter_name
 from agent.dlms.security.settings import KEY_BYTES, Keys, Security
 from agent.line.port import Port
 from wire.clock import Clock
 
+_ANY_CLASS: Final = "idis_residential"
+"""Whose link settings hold for a meter that is not known yet."""
 _MAKER: Final = b"LSC"
 """The three letters with which our system title begins, as a maker's do."""
 
@@ -59,6 +63,14 @@ def build_dlms(
     )
 
 
+def public_client(line: LineConfig, meter: MeterConfig, port: Port) -> Client:
+    """The client that needs no secrets and sees little (SAP 16); raises ValueError, ConfigError."""
+    meter_class = load_meter_class(_ANY_CLASS)
+    once = replace(meter_class, link=replace(meter_class.link, tries=1))
+    name = f"DLMS meter {meter.server_address}"
+    return Client(_carrier(line, meter, once, port, name)(PUBLIC_CLIENT), Security(), name=name)
+
+
 def credential_of(config: AgentConfig, meter: MeterConfig) -> Credential:
     """The meter's secrets, from [credentials] or its password file; raises OSError, ConfigError."""
     if meter.credentials is not None:
@@ -69,7 +81,7 @@ def credential_of(config: AgentConfig, meter: MeterConfig) -> Credential:
         return _shared_credentials(config.credentials).of(meter.credentials)
     if meter.password_file is None:
         return Credential(meter.id)
-    lines = meter.password_file.read_bytes().splitlines()
+    lines = read_private(meter.password_file).splitlines()
     if not lines or not lines[0]:
         raise ConfigError(f"{meter.password_file}: is empty; write the meter's password into it")
     return Credential(meter.id, password=lines[0])

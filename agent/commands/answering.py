@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from agent.config import AgentConfig, LineConfig, MeterConfig
 
 if TYPE_CHECKING:
-    from agent.dlms.scan import FoundServer
+    from agent.dlms.scan import Identity
     from agent.modbus.scan import Identified
 
+_PROFILE_PAGE: Final = "a profile for it: docs/modbus.md"
 _LONGEST_WANTED: Final = 60
 """An id has up to 64 characters; the rest is room for a number."""
 
@@ -34,6 +35,8 @@ class Answering:
     """With which settings it answered, where they are not the line's own."""
     configured: str | None = None
     """The id of the [[meter]] that has this address already."""
+    lender: str | None = None
+    """The id of the [[meter]] whose secrets opened it."""
 
 
 def modbus_answer(
@@ -65,25 +68,34 @@ def modbus_answer(
 
 
 def dlms_answer(
-    config: AgentConfig, line: LineConfig, found: FoundServer, *, asked_with_password: bool
+    config: AgentConfig,
+    line: LineConfig,
+    address: str,
+    who: Identity,
+    fits: Mapping[str, MeterConfig | None],
+    serial: str | None,
 ) -> Answering:
-    """A DLMS server address."""
+    """A DLMS server address; `fits` says which meter's secrets opened each class."""
     on_line = config.meters_of(line.name)
-    meter = next((m for m in on_line if m.server_address == found.address), None)
-    parts = [f"serial {found.serial}" if found.serial else "tells no serial number"]
-    if found.fits:
-        parts.append(f"fits {', '.join(found.fits)}")
-    elif asked_with_password:
-        parts.append("fits no shipped model with the line's password")
+    meter = next((m for m in on_line if m.server_address == address), None)
+    serial = who.serial or serial
+    parts = [f"serial {serial}" if serial else "tells no serial number"]
+    if who.device_name:
+        parts.append(f"device {who.device_name}")
+    if fits:
+        parts.append(f"fits {', '.join(fits)}")
+    elif any(m.password_file or m.credentials for m in on_line):
+        parts.append("fits no shipped model with the secrets of this line's meters")
     else:
-        parts.append("needs a password: add one meter of this line with its password_file")
-    parts += _configured(meter, found.fits)
+        parts.append("needs a password or keys: give one meter of this line its credentials")
+    parts += _configured(meter, tuple(fits))
     return Answering(
-        found.address,
+        address,
         ", ".join(parts),
-        found.fits,
-        serial=found.serial,
+        tuple(fits),
+        serial=serial,
         configured=None if meter is None else meter.id,
+        lender=next((lender.id for lender in fits.values() if lender is not None), None),
     )
 
 
@@ -98,7 +110,8 @@ def meter_table(config: AgentConfig, line: LineConfig, answer: Answering) -> str
             "one line has one setting, change it at the line or at the meter."
         )
     if not answer.models:
-        return f"{where}\n# Name its model, or add a profile for it: docs/modbus.md."
+        page = "a meter class for it: docs/dlms.md" if line.is_dlms else _PROFILE_PAGE
+        return f"{where}\n# Name its model, or add {page}."
     first, *others = answer.models
     choice = f"  # or {', '.join(others)}: see its label" if others else ""
     return "\n".join(
@@ -108,7 +121,7 @@ def meter_table(config: AgentConfig, line: LineConfig, answer: Answering) -> str
             f"id = {json.dumps(_free_id(config, line, answer.address))}",
             f"line = {json.dumps(line.name, ensure_ascii=False)}",
             f"model = {json.dumps(first)}{choice}",
-            *_address_keys(config, line, answer.address),
+            *_address_keys(config, line, answer),
             "",
         )
     )
@@ -122,20 +135,20 @@ def _configured(meter: MeterConfig | None, models: tuple[str, ...]) -> Iterator[
     yield f"configured as {meter.id}" + (f", but with model {meter.model}" if contradicts else "")
 
 
-def _address_keys(config: AgentConfig, line: LineConfig, address: str) -> Iterator[str]:
-    if line.protocol != "dlms":
-        yield f"unit = {address}"
+def _address_keys(config: AgentConfig, line: LineConfig, answer: Answering) -> Iterator[str]:
+    if not line.is_dlms:
+        yield f"unit = {answer.address}"
         return
-    yield f"server_address = {json.dumps(address)}"
-    files = (meter.password_file for meter in config.meters_of(line.name))
-    password_file = next((file for file in files if file is not None), None)
-    if password_file is None:
-        yield '# password_file = "…", if it asks for one'
-        return
-    folder = config.places.path.parent
-    inside = password_file.is_relative_to(folder)
-    shown: Path = password_file.relative_to(folder) if inside else password_file
-    yield f"password_file = {json.dumps(str(shown), ensure_ascii=False)}"
+    yield f"server_address = {json.dumps(answer.address)}"
+    lender = next((meter for meter in config.meters if meter.id == answer.lender), None)
+    if lender is None:
+        yield '# credentials = "…", if it asks for a password or keys'
+    elif lender.credentials is not None:
+        yield f"credentials = {json.dumps(lender.credentials, ensure_ascii=False)}"
+    elif lender.password_file is not None:
+        folder, file = config.places.path.parent, lender.password_file
+        shown: Path = file.relative_to(folder) if file.is_relative_to(folder) else file
+        yield f"password_file = {json.dumps(str(shown), ensure_ascii=False)}"
 
 
 def _free_id(config: AgentConfig, line: LineConfig, address: str) -> str:

@@ -2,7 +2,7 @@
 
 Only reads. A line belongs to one program at a time, so this needs the line to
 itself. On a Modbus line the addresses are units, on a DLMS line physical
-addresses below logical address 1.
+addresses below logical address 1, with the TCP wrapper wPorts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.commands import EXIT_OK, EXIT_WRONG
-from agent.commands.answering import Answering, dlms_answer, meter_table, modbus_answer
+from agent.commands.answering import Answering, meter_table, modbus_answer
 from agent.config import AgentConfig, ConfigError, LineConfig
 from agent.driver import ReadError
-from agent.drivers import open_line, password_of
+from agent.drivers import open_line
 from agent.line.port import Port, PortLost
 from agent.line.serial_port import SerialPort
 from agent.run import clock_of
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_address_range,
         metavar="FIRST-LAST",
         help="Modbus units (default 1-32, all are 1-247) or physical DLMS addresses "
-        "(default 16-63, all are 1-16383)",
+        "(default 16-63, all are 1-16383; wPorts of the TCP wrapper: default 1-16)",
     )
     parser.add_argument(
         "--bauds",
@@ -88,7 +88,7 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
                 print(meter_table(config, line, answer), flush=True)
             elif not chosen.json:
                 print(f"{answer.address:8} {answer.what}", flush=True)
-    except PortLost as error:
+    except (ReadError, PortLost) as error:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_WRONG
     if chosen.json:
@@ -114,18 +114,15 @@ def scan_line(
     if line.protocol == "modbus":
         yield from _scan_modbus(config, line, addresses, settings, clock)
         return
-    if line.is_tcp and line.framing == "wrapper" and line.is_dlms:
-        raise ConfigError(
-            f"--line {line.name}: a wrapper has no addresses to look at, one meter owns the "
-            "connection; read it instead"
-        )
     from agent.modbus.gateway import TcpGateway
 
     port = open_line(line)
     try:
         port.open()
         if not isinstance(port, TcpGateway):
-            yield from _scan_dlms(config, line, port, _with_progress(addresses), model, clock)
+            from agent.commands.scan_dlms import scan_dlms
+
+            yield from scan_dlms(config, line, port, _with_progress(addresses), model, clock)
         else:
             yield from _scan_gateway(config, line, port, _with_progress(addresses), clock)
     finally:
@@ -192,43 +189,6 @@ def _scan_gateway(
             break
 
 
-# --- DLMS ------------------------------------------------------------------------------------
-
-
-def _scan_dlms(
-    config: AgentConfig,
-    line: LineConfig,
-    port: Port,
-    addresses: Iterable[int],
-    model: str | None,
-    clock: Clock,
-) -> Iterator[Answering]:
-    from agent.dlms.scan import look, models
-
-    if model is not None and model not in models():
-        raise ConfigError(f"--model {model!r}: expected one of {', '.join(models())}")
-    candidates = models() if model is None else (model,)
-    password = _line_password(config, line)
-    for physical in addresses:
-        found = look(port, f"1/{physical}", candidates, clock, password=password)
-        if found is None:
-            continue
-        yield dlms_answer(config, line, found, asked_with_password=password is not None)
-
-
-def _line_password(config: AgentConfig, line: LineConfig) -> bytes | None:
-    """The password of the line's first meter that has one; the others mostly share it."""
-    for meter in config.meters_of(line.name):
-        try:
-            password = password_of(config, meter)
-        except OSError as error:
-            place = config.places.name("meter", config.meters.index(meter), "password_file")
-            raise ConfigError(f"{place}: {error}; correct the path or its rights") from error
-        if password is not None:
-            return password
-    return None
-
-
 # --- words and progress ----------------------------------------------------------------------
 
 
@@ -284,10 +244,12 @@ def _settings(
 
 
 def _addresses(line: LineConfig, chosen: range | None) -> range:
-    from agent.dlms.scan import PHYSICAL
+    from agent.dlms.scan import PHYSICAL, WRAPPER_PORTS
 
+    if chosen is None and line.is_dlms:
+        return WRAPPER_PORTS if line.is_tcp and line.framing == "wrapper" else PHYSICAL
     if chosen is None:
-        return PHYSICAL if line.is_dlms else UNITS
+        return UNITS
     most = _MOST_ADDRESS[line.protocol]
     if chosen[-1] > most:
         raise ConfigError(f"--addresses: a {line.protocol} line has addresses 1-{most}")

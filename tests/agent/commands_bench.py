@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from central.keys.device import issue_device
 from hil.line.pty import PtyLine
 from hil.meters.dlms.bus import DlmsBus
 from hil.meters.dlms.meter import DlmsMeter
+from hil.meters.dlms.security import MeterSecurity
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.shown import Recorded
 from hil.meters.steady import Steady
@@ -62,6 +63,36 @@ class Recording(Steady):
 def dlms_line(folder: Path) -> PtyLine:
     meters = {address: DlmsMeter(Recording(serial)) for address, serial in DLMS_SERIALS.items()}
     return PtyLine(folder / "dlms", DlmsBus(meters, SystemClock()), baud=BAUD)
+
+
+ENCRYPTION_KEY, AUTHENTICATION_KEY = bytes(range(16)), bytes(range(16, 32))
+
+
+def ciphered_line(folder: Path, addresses: Sequence[str] = ("1/17",)) -> PtyLine:
+    """Meters that want HLS-GMAC and global ciphering, all with the same keys."""
+    meters = {
+        address: DlmsMeter(
+            Recording(f"D00000{address[2:]}"),
+            security=MeterSecurity(ENCRYPTION_KEY, AUTHENTICATION_KEY),
+        )
+        for address in addresses
+    }
+    return PtyLine(folder / "dlms", DlmsBus(meters, SystemClock()), baud=BAUD)
+
+
+def give_keys(bench: Bench, meter: str) -> None:
+    """A meter becomes a ciphered one whose keys are in a credentials file."""
+    secrets = bench.folder / "secrets.toml"
+    secrets.write_text(
+        f'[{meter}]\nencryption_key = "{ENCRYPTION_KEY.hex()}"\n'
+        f'authentication_key = "{AUTHENTICATION_KEY.hex()}"\n'
+    )
+    secrets.chmod(0o600)
+    before = f'id = "{meter}"\nline = "dlms-1"\nmodel = "idis_residential'
+    bench.edit(before, f"{before}_gmac")
+    address = f'"1/{meter[1:]}"\n'
+    bench.edit(f'{address}password_file = "lls"', f'{address}credentials = "{meter}"')
+    bench.edit("[broker]", '[credentials]\nfile = "secrets.toml"\n\n[broker]')
 
 
 def prepare(folder: Path) -> Bench:

@@ -18,8 +18,8 @@ from commands_bench import Bench, prepare
 from agent.config import AgentConfig, ConfigError, load_config
 from agent.dlms.driver import DlmsDriver
 from agent.driver import Driver
-from agent.drivers import build_driver, open_line, password_of
-from agent.drivers_dlms import client_title
+from agent.drivers import build_driver, open_line
+from agent.drivers_dlms import client_title, credential_of
 from agent.line.tcp_port import TcpPort
 from hil.line.pty import PtyLine, served
 from hil.line.responder import Answer
@@ -168,6 +168,7 @@ def test_what_is_missing_is_told_at_its_place_and_without_a_secret(
 
 def test_a_password_comes_from_credentials_or_its_own_file(tmp_path: Path) -> None:
     (tmp_path / "lls").write_text("of-its-own\nmore\n")
+    (tmp_path / "lls").chmod(0o600)
     there = config(
         tmp_path,
         SERIAL,
@@ -175,8 +176,32 @@ def test_a_password_comes_from_credentials_or_its_own_file(tmp_path: Path) -> No
         meter("idis_residential", None, "1/18", 'password_file = "lls"\n'),
         meter("idis_residential", None, "1/19"),
     )
-    of_each = [password_of(there, meter) for meter in there.meters]
+    of_each = [credential_of(there, meter).password for meter in there.meters]
     assert of_each == [PASSWORD.encode(), b"of-its-own", None]
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "said"),
+    [
+        (0o640, 0, r"password_file: .*mode 640 lets others .*; run chmod 600 .*lls"),
+        (0o604, 0, r"password_file: .*mode 604 lets others"),
+        (0o600, 4711, r"password_file: .*belongs to user 4711, expected 42, .*run chown 42 .*lls"),
+    ],
+)
+def test_a_password_file_that_others_get_at_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, owner: int, said: str
+) -> None:
+    (tmp_path / "lls").write_text(PASSWORD)
+    (tmp_path / "lls").chmod(mode)
+    if owner:
+        os.chown(tmp_path / "lls", owner, -1)
+        monkeypatch.setattr(os, "geteuid", lambda: 42)
+    there = config(
+        tmp_path, SERIAL, meter("idis_residential", None, more='password_file = "lls"\n')
+    )
+    with pytest.raises(ConfigError, match=said) as caught:
+        drivers(there)
+    assert PASSWORD not in f"{caught.value!s}{caught.value.__cause__!r}"
 
 
 def test_a_command_is_run_once_for_all_meters(tmp_path: Path) -> None:

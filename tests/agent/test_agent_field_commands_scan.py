@@ -12,14 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands_bench import BAUD, Bench, dlms_line, prepare
+from commands_bench import (
+    BAUD,
+    Bench,
+    Recording,
+    ciphered_line,
+    dlms_line,
+    give_keys,
+    prepare,
+)
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from agent.commands.answering import Answering, meter_table
 from agent.config import load_config
+from hil.line.mode_e import ModeE
 from hil.line.pty import PtyLine, served
 from hil.line.uart import Uart
+from hil.meters.dlms.bus import DlmsBus
+from hil.meters.dlms.meter import DlmsMeter
 from hil.meters.modbus import ModbusBus, ModbusMeter
 from hil.meters.steady import Steady
 from wire.clock import SystemClock
@@ -213,3 +224,49 @@ def test_an_id_is_valid_and_free_whatever_the_line_is_called(tmp_path: Path, nam
     taken = replace(config, meters=(replace(config.meters[0], id=meter_id),))
     (other_id,) = re.findall(r'^id = "(.*)"$', meter_table(taken, line, answer), re.M)
     assert other_id != meter_id
+
+
+# --- DLMS
+
+
+def test_a_ciphered_meter_is_found_with_the_keys_of_the_lines_meters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    give_keys(bench, "d17")
+    with served(ciphered_line(tmp_path, ("1/17", "1/18"))):
+        assert bench.say("scan", "dlms-1", "--addresses", "17-18", "--toml") == 0
+    tables = capsys.readouterr().out
+    assert "# 1/17: serial D0000017, device LSC1000000000001, fits idis_residential_gmac" in tables
+    assert "configured as d17" in tables
+    table = tables[tables.index("[[meter]]") :]
+    assert 'model = "idis_residential_gmac"' in table
+    assert 'credentials = "d17"' in table
+
+
+def test_without_the_right_secret_a_scan_says_what_a_meter_tells_everyone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    with served(ciphered_line(tmp_path, ("1/18",))):
+        assert bench.say("scan", "dlms-1", "--addresses", "18") == 0
+    said = capsys.readouterr().out
+    assert "serial D0000018, device LSC1000000000001, fits no shipped model with" in said
+
+
+def test_behind_an_optical_head_the_one_meter_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    bench.edit('protocol = "dlms"', 'protocol = "dlms"\nopening = "mode-e"')
+    head = ModeE(DlmsBus({"1/17": DlmsMeter(Recording("D0000017"))}, SystemClock()), fastest=6)
+    line = PtyLine(tmp_path / "dlms", head, baud=300, paced=False)
+    head.attach(line)
+    with served(line):
+        words = ("--addresses", "16-20", "--model", "idis_residential")
+        assert bench.say("scan", "dlms-1", *words) == 0
+    said = capsys.readouterr()
+    assert "the head on dlms-1 says LSC METER, 19200 Bd" in said.err
+    assert said.out.split(maxsplit=1)[0] == "1/17"
+    assert "serial D0000017" in said.out
+    assert "fits idis_residential" in said.out

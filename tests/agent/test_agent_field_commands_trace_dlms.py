@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands_bench import Bench, Recording, dlms_line, prepare
+from commands_bench import (
+    AUTHENTICATION_KEY,
+    BAUD,
+    ENCRYPTION_KEY,
+    Bench,
+    Recording,
+    ciphered_line,
+    dlms_line,
+    give_keys,
+    prepare,
+)
 
 from agent.commands.passed import Passed
 from agent.commands.trace_dlms import DlmsTrace
@@ -18,11 +28,7 @@ from hil.line.mode_e import ModeE
 from hil.line.pty import PtyLine, served
 from hil.meters.dlms.bus import DlmsBus
 from hil.meters.dlms.meter import DlmsMeter
-from hil.meters.dlms.security import MeterSecurity
 from wire.clock import SystemClock
-
-ENCRYPTION, AUTHENTICATION = bytes(range(16)), bytes(range(16, 32))
-BAUD = 115_200
 
 
 def traced(
@@ -32,19 +38,6 @@ def traced(
     said = capsys.readouterr()
     *passed, summary = [json.loads(line) for line in said.out.splitlines()]
     return passed, summary, said.out + said.err
-
-
-def with_keys(bench: Bench) -> None:
-    """d17 becomes a ciphered meter whose keys are in a credentials file."""
-    secrets = bench.folder / "secrets.toml"
-    secrets.write_text(
-        f'[d17]\nencryption_key = "{ENCRYPTION.hex()}"\n'
-        f'authentication_key = "{AUTHENTICATION.hex()}"\n'
-    )
-    secrets.chmod(0o600)
-    bench.edit('model = "idis_residential"\n', 'model = "idis_residential_gmac"\n')
-    bench.edit('"1/17"\npassword_file = "lls"', '"1/17"\ncredentials = "d17"')
-    bench.edit("[broker]", '[credentials]\nfile = "secrets.toml"\n\n[broker]')
 
 
 def test_frames_and_apdus_are_told_in_words_and_the_password_is_not(
@@ -87,17 +80,15 @@ def test_what_is_ciphered_is_shown_deciphered_and_no_key_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = prepare(tmp_path)
-    with_keys(bench)
-    meter = DlmsMeter(Recording("D0000017"), security=MeterSecurity(ENCRYPTION, AUTHENTICATION))
-    line = PtyLine(tmp_path / "dlms", DlmsBus({"1/17": meter}, SystemClock()), baud=BAUD)
-    with served(line):
+    give_keys(bench, "d17")
+    with served(ciphered_line(tmp_path)):
         passed, summary, said = traced(bench, capsys, "d17")
     assert summary["meters"]["d17"] == {"read": 1, "failed": 0}
     read = [one for one in passed if "serial number" in one.get("apdu", "")]
     assert read[0]["carried"].startswith("glo-get-request, security control 30, counter ")
     assert any("D0000017" in one.get("apdu", "") for one in passed)
     assert b"D0000017".hex() not in "".join(one["hex"] for one in passed)
-    for key in (ENCRYPTION, AUTHENTICATION):
+    for key in (ENCRYPTION_KEY, AUTHENTICATION_KEY):
         assert key.hex() not in said
 
 
