@@ -197,6 +197,8 @@ class Chores:
         events = self._events_since(name, serial, mark)
         if (self._driver.serial or "") != serial:
             # Another meter than the mark speaks of: the next try begins at its own.
+            if not serial:
+                self._due_utc_s[name] = now_utc_s
             return []
         fresh = [event for event in events if fingerprint(event) not in mark.seen]
         taken = fresh[:MOST_ENTRIES]

@@ -75,8 +75,8 @@ class ProfileMeter:
         self._exchange_unmarked = False
         self._retry_utc_s = float("-inf")
         self._newest_asked = newest
-        self._unreported = set(self._outage(since)) if known else set()
-        """Ends of an outage that began before the window; reported at the first edge."""
+        self._unreported = self._holes(known, since) if known else set()
+        """Ends before the window that were never read nor reported; reported at the first edge."""
         lacking = {*recalled.missing_utc_s, *self._unreported} - too_early
         self._second_look = SecondLook(
             interval_s, [end for end in lacking if end > self._not_before]
@@ -227,11 +227,11 @@ class ProfileMeter:
     def _history_begin(self, now_utc_s: float) -> int:
         return int(now_utc_s) - self._history_s
 
-    def _outage(self, until_utc_s: int) -> range:
-        """Ends between the newest one known and the window, as far back as history goes."""
+    def _holes(self, known: list[int], until_utc_s: int) -> set[int]:
+        """Ends before the window that nothing is known of, as far back as history goes."""
         earliest = until_utc_s - self._history_s + self._recover_s
-        first = max(self._newest_known + self._interval_s, earliest)
-        return range(first, until_utc_s, self._interval_s)
+        first = max(min(known), earliest)
+        return set(range(first, until_utc_s, self._interval_s)).difference(known)
 
 
 def _values(row: ProfileRow, has: frozenset[str]) -> Values:

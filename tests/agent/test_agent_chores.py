@@ -367,3 +367,15 @@ def test_a_set_of_which_nothing_is_known_is_told_as_such() -> None:
     (event,) = told_events(do_all(chores, meter, now + 10))
     assert (event.log, event.code, event.at_utc_s) == (AGENT_LOG, CLOCK_SET_UNSURE, int(now))
     assert chores.due(now + CLOCK_EVERY_S - 1) is None
+
+
+def test_a_log_read_before_the_meter_has_said_who_it_is_is_read_again_at_once() -> None:
+    class Unnamed(Meter):
+        def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
+            self.serial = "A1"
+            return super().events(log, after_utc_s)
+
+    meter = Unnamed(serial=None, entries=[MeterEvent("standard", T0, 3), MeterEvent("x", T0, 4)])
+    mark = LogMark(T0 - 50)
+    (group,) = do_all(chores_of(meter, {("A1", "standard"): mark}), meter, T0 + 3600.0)
+    assert (group.serial, len(group.events)) == ("A1", 2)

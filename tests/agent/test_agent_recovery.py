@@ -159,7 +159,8 @@ def test_a_meter_that_was_away_is_asked_again_but_not_each_time_it_comes_back() 
 def test_an_outage_longer_than_the_window_is_reported_and_then_filled_from_the_meter() -> None:
     now = T0 + 5.0
     driver = Meter(recorded={T0 - k * S: 9 for k in range(300)})
-    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=[T0 - 250 * S, T0 - 200 * S])
+    known = [T0 - k * S for k in range(200, 251)]
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=known)
     meter = meter_of(driver, now, recalled=recalled, recover_s=96 * S, history_s=288 * S)
 
     missing = flags_by_end(meter.expire(now))
@@ -236,3 +237,14 @@ def test_only_a_new_meters_first_interval_is_marked_however_long_the_slices() ->
     got = read_all(meter, T0 + 5.0, most=6)
     marked = [end for end, flags in got.items() if flags & Quality.METER_EXCHANGED]
     assert marked == [T0 - 19 * S]
+
+
+def test_holes_that_left_the_window_while_the_agent_was_off_are_reported_and_filled() -> None:
+    now = T0 + 5.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(300)})
+    known = [T0 - k * S for k in range(300) if not 120 <= k < 150]
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=known)
+    meter = meter_of(driver, now, recalled=recalled, recover_s=96 * S, history_s=288 * S)
+    holes = [T0 - k * S for k in range(149, 119, -1)]
+    assert flags_by_end(meter.expire(now)) == dict.fromkeys(holes, Quality.NO_DATA)
+    assert read_all(meter, now) == dict.fromkeys(holes, Quality.PROFILE)
