@@ -155,24 +155,42 @@ def _values(value: Any) -> Iterator[bytes]:
         yield str(value).encode()
 
 
+def read_private(path: Path) -> bytes:
+    """Content of a file of secrets; raises OSError, and ConfigError where others get at them.
+
+    A user who is neither root nor the one who reads could change the file,
+    whatever its mode.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        content = file.read(_MOST_BYTES + 1)
+    mode, user = status.st_mode & 0o777, os.geteuid()
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path}: mode {mode:o} lets others at the meters' passwords and keys; run chmod 600 "
+            f"{path}"
+        )
+    if user and status.st_uid not in (0, user):
+        raise ConfigError(
+            f"{path}: belongs to user {status.st_uid}, expected {user}, who reads it, or root; run "
+            f"chown {user} {path}"
+        )
+    return content
+
+
 # --- the three sources
 
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            content = file.read(_MOST_BYTES + 1)
+        return read_private(path)
     except OSError as error:
         raise CredentialsError(
             f"{path}: cannot be read ({error.strerror}); correct [credentials] file, or chown the "
             "file to the agent's user"
         ) from error
-    if mode & 0o077:
-        raise CredentialsError(
-            f"{path}: mode {mode:o} lets others at the meters' keys; run chmod 600 {path}"
-        )
-    return content
+    except ConfigError as error:
+        raise CredentialsError(str(error)) from error
 
 
 def _read_systemd(name: str) -> bytes:

@@ -96,6 +96,7 @@ class Town:
         self.central.enrol(folder)
         self.collector = Collector(self.broker, self.central)
         (folder / "lls").write_text("loadscape\n")
+        (folder / "lls").chmod(0o600)
         self.config = load_config(self._write_config())
         self.start_agent()
 
