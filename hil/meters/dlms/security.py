@@ -114,7 +114,9 @@ class AssociationCipher:
             size, at = axdr.read_length(apdu, at)
         except axdr.AxdrError as error:
             raise Undecipherable(str(error)) from error
-        body = apdu[at : at + size]
+        body = apdu[at:]
+        if len(body) != size:
+            raise Undecipherable(f"{len(body)} bytes where {size} are told")
         if len(body) < _HEAD_BYTES + TAG_BYTES or body[0] != _BOTH | self._security.suite:
             raise Undecipherable(f"security control {body[:1].hex()}")
         plain = _opened(
