@@ -11,6 +11,7 @@ import sys
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.commands.dlms_meter import dlms_meter
+from agent.commands.read import off_text
 from agent.commands.span import instant_text
 from agent.config import AgentConfig
 from agent.driver import ClockReading, ReadError
@@ -48,8 +49,8 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     print(f"its clock          {instant_text(round((now.at_utc_ms + now.ahead_ms) / 1000))}")
     print(f"this machine's     {instant_text(round(now.at_utc_ms / 1000))}")
     if before is not None:
-        print(f"it was             {_off(before.ahead_ms)}, and was set")
-    print(f"it is              {_off(now.ahead_ms)}")
+        print(f"it was             {off_text(before.ahead_ms)}, and was set")
+    print(f"it is              {off_text(now.ahead_ms)}")
     if now.flags:
         print("the meter itself says that its clock is not to be trusted")
     return EXIT_OK
@@ -62,7 +63,3 @@ def _facts(now: ClockReading, before: ClockReading | None) -> dict[str, int | bo
         "trusted": not now.flags,
         "ahead_before_ms": None if before is None else before.ahead_ms,
     }
-
-
-def _off(ahead_ms: int) -> str:
-    return f"{abs(ahead_ms) / 1000:.1f} s {'ahead' if ahead_ms >= 0 else 'behind'}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, MeterConfig
-from agent.driver import Driver, ProfileRow, ReadError, Sample
+from agent.driver import ClockReading, Driver, ProfileRow, ReadError, Sample
 from agent.drivers import build_driver, open_line
 from agent.line.port import PortLost
 from agent.run import clock_of
@@ -48,6 +48,8 @@ class Look:
     registers: tuple[ShownRegister, ...] = ()
     """Every register of a Modbus meter's profile."""
     rows: tuple[ProfileRow, ...] = ()
+    clock: ClockReading | None = None
+    """A DLMS meter's clock."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -112,15 +114,22 @@ def look_at(driver: Driver, profile_span_utc_s: tuple[int, int] | None = None) -
 
     Raises ReadError, PortLost.
     """
+    from agent.dlms.driver import DlmsDriver
     from agent.modbus.driver import ModbusDriver
 
     if isinstance(driver, ModbusDriver):
         shown = driver.read_all()
         return Look(replace(driver.sample(), serial=shown.serial), shown.registers)
-    sample = driver.sample()
-    if not driver.keeps_profile or profile_span_utc_s is None:
-        return Look(sample)
-    return Look(sample, rows=tuple(driver.profile(*profile_span_utc_s)))
+    assert isinstance(driver, DlmsDriver)
+    with driver.session():
+        sample, clock = driver.sample(), driver.read_clock()
+        rows = () if profile_span_utc_s is None else tuple(driver.profile(*profile_span_utc_s))
+    return Look(sample, rows=rows, clock=clock)
+
+
+def off_text(ahead_ms: int) -> str:
+    """How far a clock is off, in seconds."""
+    return f"{abs(ahead_ms) / 1000:.1f} s {'ahead' if ahead_ms >= 0 else 'behind'}"
 
 
 def look_json(meter: MeterConfig, look: Look) -> dict[str, Any]:
@@ -142,6 +151,7 @@ def look_json(meter: MeterConfig, look: Look) -> dict[str, Any]:
             for register in look.registers
         ],
         "profile": [asdict(row) for row in look.rows],
+        "clock": None if look.clock is None else asdict(look.clock),
     }
 
 
@@ -151,6 +161,8 @@ def look_lines(meter: MeterConfig, look: Look, before: Look | None = None) -> It
     yield f"meter              {meter.id} ({meter.model} on {meter.line})"
     yield f"serial             {sample.serial or 'not told by the meter'}"
     yield f"read at            {_instant(sample.at_utc_ms // 1000, '%Y-%m-%d %H:%M:%S')} UTC"
+    if look.clock is not None:
+        yield f"its clock is       {off_text(look.clock.ahead_ms)}"
     if look.registers:
         yield ""
         yield from register_lines(look.registers, None if before is None else before.registers)
