@@ -120,7 +120,8 @@ class Filing:
                 self._uncut_since = None
                 return
 
-    def recut(self, rows: Sequence[StoredRow]) -> None:
-        """Cut rows that are in the store already; raises NoEpochKey."""
+    def recut(self, rows: Sequence[StoredRow], events: Sequence[StoredEvent] = ()) -> None:
+        """Cut what is in the store already; raises NoEpochKey."""
         for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
             self._store.assign(self._store.add_batch(batch), batch.rows)
+        self.cut_events(events)

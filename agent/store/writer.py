@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.health import Counters, Faults
 from agent.keyring import Keyring, NoEpochKey
 from agent.outbox import Cutter
+from agent.store.again import Again
 from agent.store.database import StoreFull
 from agent.store.event_table import EventRows
 from agent.store.filing import Filing
@@ -45,8 +46,6 @@ _GATHER_ROWS = 4096
 _QUEUE_ITEMS = 512
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
-_MOST_AGAIN = 3
-"""So often is what central could not read cut anew: more would be the same bytes for ever."""
 _SET_BACK_S = 86_400
 """Edges come anew when the agent's clock is set back by more."""
 
@@ -99,8 +98,7 @@ class Writer(threading.Thread):
         self._late_since_s = 0.0
         self._events: list[EventRows] = []
         self._new_stream_after_s = float("-inf")
-        self._again: dict[int, int] = {}
-        """Batches of the stream that hold what was unreadable, and how often it was."""
+        self._again = Again()
         self.failure: BaseException | None = None
         """What ended the thread, None while it is well."""
         self.view = OutboxView(b"", 0, b"", 0, 0)
@@ -187,6 +185,8 @@ class Writer(threading.Thread):
         self._commit_late(everything=not going_on)
         if self._events:
             self._commit_events()
+        for seq in self._again.due(time.monotonic()):
+            self._cut_again(seq)
         return going_on
 
     def _patience_s(self) -> float:
@@ -326,7 +326,7 @@ class Writer(threading.Thread):
                 self._begin_stream("central has destroyed the epoch key of a waiting batch")
             for nack in receipt.nacks:
                 if nack.reason == UNREADABLE:
-                    self._cut_again(nack.seq)
+                    self._unreadable(nack.seq)
         self._look()
 
     def _begin_stream(self, reason: str) -> None:
@@ -335,7 +335,7 @@ class Writer(threading.Thread):
         self._new_stream_after_s = time.monotonic() + _NEW_STREAM_PAUSE_S
         _log.warning("rollback_detected: %s; a new stream is begun", reason)
         self._counters.add("streams_begun_total")
-        self._again.clear()
+        self._again = Again()
         self._transact(self._take_new_head)
         self._recut_other_streams()
 
@@ -353,9 +353,16 @@ class Writer(threading.Thread):
                 return
 
     def _recut(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> None:
-        self._filing.recut(self._store.rows_of(number, first_end_utc_s, last_end_utc_s))
-        self._filing.cut_events(self._store.events.of_batch(number))
+        rows = self._store.rows_of(number, first_end_utc_s, last_end_utc_s)
+        self._filing.recut(rows, self._store.events.of_batch(number))
         self._store.forget_batch(number)
+
+    def _unreadable(self, seq: int) -> None:
+        if self._again.unreadable(seq, time.monotonic()):
+            self._cut_again(seq)
+        else:
+            what = f"central cannot read batch {seq} however often it is sent; its log says why"
+            self._faults.report("unreadable", what)
 
     def _cut_again(self, seq: int) -> None:
         found = self._store.batch_at(self._cutter.head.stream, seq)
@@ -365,25 +372,15 @@ class Writer(threading.Thread):
         events = self._store.events.of_batch(found[0])
         if not rows and not events:
             return
-        times = self._again.pop(seq, 0) + 1
-        if times > _MOST_AGAIN:
-            what = f"central cannot read batch {seq}, cut {times} times over; its log says why"
-            self._faults.report("unreadable", what)
-            return
         before = self._cutter.head
         # Whoever could not read it may lack its roster: say it again.
         self._cutter.continue_from(before)
-
-        def cut() -> None:
-            self._filing.recut(rows)
-            self._filing.cut_events(events)
-
         try:
-            self._transact(cut)
+            self._transact(partial(self._filing.recut, rows, events))
         except NoEpochKey as error:
             self._faults.report("keyset", str(error))
             return
-        self._again |= dict.fromkeys(range(before.next_seq, self._cutter.head.next_seq), times)
+        self._again.cut(seq, range(before.next_seq, self._cutter.head.next_seq))
 
     # --- small things
 
