@@ -29,7 +29,7 @@ def test_the_agents_example_is_read(tmp_path: Path) -> None:
 
 
 def test_the_agents_example_names_every_key_of_its_tables(tmp_path: Path) -> None:
-    named = set(re.findall(r"^([a-z0-9_]+) = ", example("agent"), re.M))
+    named = set(re.findall(r"^(?:# )?([a-z0-9_]+) = ", example("agent"), re.M))
     fields = {
         name
         for kind in (

@@ -13,6 +13,8 @@ from agent.cli import parser
 from agent.modbus.transaction import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "field-commands.md"
+MODBUS_VERDICTS = ("answer", "exception", "silence")
+DLMS_VERDICTS = ("frame", "packet", "mode_e", "apdu", "noise")
 EVERYWHERE = {"-h", "--help", "--config"}
 
 
@@ -58,7 +60,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_every_verdict_of_a_trace_is_explained() -> None:
     explained = set(re.findall(r"`([a-z_0-9]+)[^`]*`", sections()["trace"]))
-    assert {*get_args(Reason), "answer", "exception", "silence", "raw"} <= explained
+    assert {*get_args(Reason), *MODBUS_VERDICTS, *DLMS_VERDICTS} <= explained
 
 
 def test_every_command_is_in_the_table_of_questions() -> None:
