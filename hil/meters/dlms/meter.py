@@ -54,7 +54,7 @@ class DlmsMeter:
     """Keys and what it demands with them; None = no HLS, no ciphering."""
     clock: MeterClock = field(default_factory=MeterClock)
     settable: bool = False
-    """Whether SET and ACTION are offered: clock and customer's text."""
+    """Whether clock and customer's text can be set, and methods be called."""
     utc_offset_min: int = 60
     """Of standard time."""
     daylight_saving: bool = False

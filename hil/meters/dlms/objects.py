@@ -87,6 +87,8 @@ class Objects:
     def act(self, class_id: int, name: bytes, method: int, parameters: bytes) -> tuple[int, bytes]:
         """(action result, encoded return value) of a method; raises AxdrError."""
         security = self._meter.security
+        if not self._meter.settable:
+            return DENIED, b""
         if (class_id, name) == (8, CLOCK):
             return self._adjust_clock(method, parameters), b""
         if (class_id, name) == (7, LOAD_PROFILE):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute, Method
 from agent.dlms.client import Client
-from agent.dlms.errors import AccessRefused
+from agent.dlms.errors import AccessRefused, DlmsError
 from tests.agent.dlms.test_dlms_bench_meters import (
     NOW_UTC_S,
+    SHIFT_TIME,
     TEXT,
     WAYS,
     meter_with,
@@ -73,6 +74,19 @@ def test_capture_writes_a_row_beside_those_of_the_period():
         assert captured[0] == meter.zone.date_time(NOW_UTC_S)
         with pytest.raises(AccessRefused, match="read-write-denied"):
             client.act(Method(7, BUFFER.name, 1), axdr.number(15, 0))
+
+
+def test_a_meter_that_is_not_settable_proves_itself_and_does_nothing_else():
+    meter = meter_with()
+    meter.settable = False
+    with Client(Direct(meter), security_with(), name="meter") as client:
+        for method in (IMPORT_CERTIFICATE, CAPTURE, SHIFT_TIME):
+            with pytest.raises(AccessRefused, match="read-write-denied"):
+                client.act(method, axdr.number(16, 7))
+        with pytest.raises(DlmsError):
+            client.set(TEXT, axdr.octets(b"x"))
+    assert not meter.clock.set_at
+    assert not meter.customer_text
 
 
 def block(head: str, number: int, data: bytes, *, last: bool) -> bytes:
