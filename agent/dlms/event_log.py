@@ -15,7 +15,8 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, Literal
 
 from agent.dlms import axdr
 from agent.dlms.apdu.attribute import Attribute
@@ -45,6 +46,8 @@ _AHEAD_S: Final = 86400
 _LONGEST_DETAIL: Final = 200
 ENTRIES: Final = 32
 """Asked for at once by number; halved while it is too much."""
+_LOOKED_AT: Final = 8
+"""Entries whose stamps say in which order the log is."""
 _SET_BACK_S: Final = 3600
 """A clock may have been set back by so much between two entries."""
 _TEMPORARY: Final = "temporary-failure"
@@ -73,11 +76,13 @@ class EventLogReader:
         self._meter = f"{meter}, {name} log"
         self._columns: _Columns | None = None
         self._refuses_ranges = False
+        self._order: Literal["oldest first", "newest first"] | None = None
 
     def forget(self) -> None:
         """Another meter answers now."""
         self._columns = None
         self._refuses_ranges = False
+        self._order = None
 
     def read(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
         """The next entries at or after an instant, oldest first; raises DlmsError.
@@ -147,11 +152,15 @@ class EventLogReader:
         return sorted(kept, key=lambda event: event.at_utc_s)
 
     def _begins_with_newest(self, client: Client, in_use: int) -> bool:
-        stamps = [
-            max((event.at_utc_s for event in self._selected(client, by_entry(at, at))), default=0)
-            for at in (1, in_use)
-        ]
-        return stamps[0] > stamps[1]
+        """Whether most stamps fall: a clock that was set back is one fall among many rises."""
+        if self._order is None:
+            entries = self._selected(client, by_entry(in_use - _LOOKED_AT + 1, in_use))
+            steps = [later.at_utc_s - event.at_utc_s for event, later in pairwise(entries)]
+            falls, rises = sum(step < 0 for step in steps), sum(step > 0 for step in steps)
+            if falls == rises:
+                return False
+            self._order = "newest first" if falls > rises else "oldest first"
+        return self._order == "newest first"
 
     def _check_still(self, client: Client, newest: int, found: Sequence[MeterEvent]) -> None:
         """An entry written between two requests moves the others: one would be read twice."""

@@ -168,6 +168,23 @@ def test_energies_of_intervals_become_the_counters_that_were_recorded(quirk):
         assert len(rows) == (edge - EDGE) // PERIOD_S + 10
 
 
+@pytest.mark.parametrize("access", ["range", "entry"])
+@pytest.mark.parametrize("quirk", ["", "newest first", "null clocks"])
+def test_of_two_rows_with_one_stamp_the_one_written_first_counts(quirk, access):
+    clock = PassingClock()
+    meter = DlmsMeter(Climbing(), quirks=frozenset({quirk} - {""}), keep_days=1)
+    meter.set_clock(EDGE - 11_000, EDGE - 9_800)
+    rows = a_driver(meter, clock, access=access).profile(EDGE - 20_000, EDGE)
+    kept = recorded(meter, clock.utc_s)
+    twice = [end for end, written in kept.items() if len(written) > 1]
+    assert twice == [EDGE - 10_800, EDGE - 9_900]
+    assert {row.end_utc_s: values(row) for row in rows} == {
+        end: values(written[0]) for end, written in kept.items() if end >= EDGE - 20_000
+    }
+    marked = {row.end_utc_s for row in rows if row.flags & Quality.CLOCK_UNTRUSTED}
+    assert marked == set(twice)
+
+
 @dataclasses.dataclass
 class Life:
     """What happened to a meter: instants before now in seconds, oldest first."""

@@ -57,7 +57,7 @@ def test_what_came_last_is_read_in_few_requests(order, count):
     steps_s=st.lists(st.integers(-1500, 90_000), max_size=90),
     order=st.sampled_from(["oldest first", "newest first"]),
     after_s=st.integers(0, 40 * 86400),
-    most_entries=st.integers(1, 60),
+    most_entries=st.integers(8, 60),
 )
 def test_all_entries_come_though_the_clock_was_set_back(steps_s, order, after_s, most_entries):
     stamps = [NOW_UTC_S - 40 * 86400]
@@ -71,6 +71,21 @@ def test_all_entries_come_though_the_clock_was_set_back(steps_s, order, after_s,
     wanted = sorted((stamp, code) for code, stamp in enumerate(stamps) if stamp >= after)
     assert sorted((event.at_utc_s, event.code) for event in events) == wanted
     assert [event.at_utc_s for event in events] == [stamp for stamp, _ in wanted]
+
+
+def test_entries_before_a_clock_was_set_back_are_looked_for_behind_those_that_follow():
+    before = [NOW_UTC_S - 100, NOW_UTC_S]
+    meter = with_entries([*before, *range(NOW_UTC_S - 3000, NOW_UTC_S - 1000, 50)])
+    events = a_driver(meter, logs=LOGS).events("fraud", NOW_UTC_S - 500)
+    assert [event.code for event in events] == [0, 1]
+
+
+@pytest.mark.parametrize("order", ["oldest first", "newest first"])
+def test_a_clock_that_was_far_ahead_once_hides_no_later_entry(order):
+    ahead = [NOW_UTC_S + 3 * 86400 + ago for ago in range(40)]
+    meter = with_entries([*ahead, *range(NOW_UTC_S - 50_000, NOW_UTC_S, 1000)], order)
+    codes = [event.code for event in a_driver(meter, logs=LOGS).events("fraud", NOW_UTC_S - 1500)]
+    assert {89} <= set(codes) <= {89, *range(40)}
 
 
 def test_an_entry_that_is_written_meanwhile_is_never_read_twice():
