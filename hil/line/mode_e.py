@@ -2,18 +2,21 @@
 
 The head says who it is at 300 Bd (7E1, its parity bit computed), waits for
 the acknowledgement, goes to the agreed rate, repeats the acknowledgement and
-leaves the line to the meters. It goes back after a DISC or when nothing was
-said for the inactivity time. What comes at another rate than its own it does
-not understand. Built from IEC 62056-21, 6.3 and annex E, without the agent.
+leaves the line to the meters. It goes back once a DISC is answered, or when
+nothing was said for the inactivity time. What comes at another rate than its
+own, or with wrong parity, it does not understand. Built from IEC 62056-21, 6.3
+and annex E, without the agent.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from hil.line.pty import PtyLine
 from hil.line.responder import Answer, Responder
+from hil.line.uart import Uart, misread
 
 OPENING_BAUD = 300
 INACTIVITY_S = 120.0
@@ -27,9 +30,11 @@ _DISC = 0x53
 class ModeE:
     """Stands before the `meters` of one line; give it to the PtyLine, then `attach` that line.
 
-    `address` is the device address (empty: any request is answered), `fastest` the
-    baud-rate identification; `fast` means a reaction of 20 ms instead of 200.
-    `parity` False sends the opening as 7N1 in 8 bits, as some heads do.
+    `address` is the device address, of which leading zeros do not count; a request
+    without one is always answered. `fastest` is the baud-rate identification;
+    `fast` means a reaction of 20 ms instead of 200. With `parity` False the
+    opening has no parity bit, as behind some heads. With `stays` the head agrees
+    to every rate and remains at 300 Bd.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class ModeE:
         ident: str = "METER",
         fast: bool = False,
         parity: bool = True,
+        stays: bool = False,
         inactivity_s: float = INACTIVITY_S,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +56,7 @@ class ModeE:
         self._identification = f"/LS{'c' if fast else 'C'}{fastest}\\2{ident}\r\n".encode("ascii")
         self._reaction_s = FAST_REACTION_S if fast else REACTION_S
         self._parity = parity
+        self._stays = stays
         self._inactivity_s = inactivity_s
         self._now_s = now_s
         self._line: PtyLine | None = None
@@ -68,7 +75,7 @@ class ModeE:
     def receive(self, data: bytes) -> list[Answer]:
         """Answers to what came, as of the head's state."""
         now_s = self._now_s()
-        if self._baud != OPENING_BAUD and now_s - self._said_s > self._inactivity_s:
+        if self._hdlc and now_s - self._said_s > self._inactivity_s:
             self._go_back()
         if self._line is not None and self._line.heard_baud != self._baud:
             return []
@@ -76,20 +83,23 @@ class ModeE:
         if not self._hdlc:
             return self._opening(data)
         answers = self._meters.receive(data)
-        if _is_disc(data):
-            self._go_back()
+        if answers and _is_disc(data):
+            # The answer to it is still sent at the agreed rate.
+            answers[-1] = replace(answers[-1], then_baud=OPENING_BAUD)
+            self._end()
         return answers
 
     def _opening(self, data: bytes) -> list[Answer]:
+        if self._parity:
+            data = bytes(byte for byte in data if byte.bit_count() % 2 == 0)
         self._heard += bytes(byte & 0x7F for byte in data)
         line, end, rest = self._heard.partition(b"\n")
         if not end:
             return []
         self._heard = rest
         said = line + end
-        if said in (b"/?!\r\n", f"/?{self._address}!\r\n".encode("ascii")):
-            if self._address and said == b"/?!\r\n":
-                return []
+        _, asks, address = said.rpartition(b"/?")
+        if asks and address.endswith(b"!\r\n") and self._is_called(address[:-3]):
             return [Answer(self._as_sent(self._identification), self._reaction_s)]
         if len(said) == 6 and said[:1] == b"\x06" and said[1:2] == said[3:4] == b"2":
             code = said[2] - ord("0")
@@ -97,15 +107,24 @@ class ModeE:
                 return self._agreed(said, _BAUDS[code])
         return []
 
+    def _is_called(self, address: bytes) -> bool:
+        return address.lstrip(b"0") in (b"", self._address.lstrip("0").encode("ascii"))
+
     def _agreed(self, acknowledgement: bytes, baud: int) -> list[Answer]:
-        self._hdlc = True
         self.openings += 1
+        said = self._as_sent(acknowledgement)
+        if self._stays:
+            return [Answer(misread(said, Uart(OPENING_BAUD), Uart(baud)), self._reaction_s)]
+        self._hdlc = True
         self._go_at(baud)
-        return [Answer(self._as_sent(acknowledgement), self._reaction_s)]
+        return [Answer(said, self._reaction_s)]
 
     def _go_back(self) -> None:
-        self._hdlc, self._heard = False, b""
+        self._end()
         self._go_at(OPENING_BAUD)
+
+    def _end(self) -> None:
+        self._hdlc, self._heard, self._baud = False, b"", OPENING_BAUD
 
     def _go_at(self, baud: int) -> None:
         self._baud = baud

@@ -60,8 +60,9 @@ class PtyLine:
     The line exists from construction until `close`; a link left over by an
     earlier run is replaced. With `singly` each byte is handed over by itself;
     with `uart`, the meters' own settings, a reader that has set others sends
-    and hears what the UARTs make of it. Raises LinkTaken, or OSError when
-    the machine has no PTY left.
+    and hears what the UARTs make of it. With `echoes` the reader hears what it
+    sends, byte by byte. Raises LinkTaken, or OSError when the machine has no
+    PTY left.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class PtyLine:
         paced: bool = True,
         singly: bool = False,
         uart: Uart | None = None,
+        echoes: bool = False,
     ) -> None:
         self.link = link
         self.responder = responder
         self._char_bits, self._paced, self._singly = char_bits, paced, singly
         self._own = uart
+        self.echoes = echoes
         self.heard_baud = 0
         """Rate, in Bd, that the reader had set when the last of its bytes were taken."""
         self.go_at(baud)
@@ -140,7 +143,12 @@ class PtyLine:
             self.heard_baud = self._reader().baud
         if self._own is not None:
             data = misread(data, self._reader(), self._own)
-        self._heard_until_s = max(now_s, self._heard_until_s) + len(data) * self.char_s
+        began_s = max(now_s, self._heard_until_s)
+        self._heard_until_s = began_s + len(data) * self.char_s
+        if self.echoes:
+            for place in range(len(data)):
+                due_s = began_s + (place + 1) * self.char_s
+                self._outgoing.append((due_s, data[place : place + 1]))
         return data, self._heard_until_s
 
     def hear(self, data: bytes, now_s: float) -> None:
@@ -149,8 +157,8 @@ class PtyLine:
             self._queue(answer, now_s)
 
     def _reader(self) -> Uart:
-        """What the reader has set; a PTY keeps a baud rate and no parity."""
-        return Uart(_BAUDS[termios.tcgetattr(self._slave)[_OUTPUT_SPEED]])
+        """What the reader has set: a PTY keeps a baud rate (0: hung up, or odd), no parity."""
+        return Uart(_BAUDS.get(termios.tcgetattr(self._slave)[_OUTPUT_SPEED], 0))
 
     def _queue(self, answer: Answer, now_s: float) -> None:
         at_s = max(now_s + answer.delay_s, self._busy_until_s)
@@ -162,6 +170,10 @@ class PtyLine:
             at_s += len(chunk) * self.char_s
             self._outgoing.append((at_s, chunk))
         self._busy_until_s = at_s
+        if answer.then_baud is not None:
+            self.go_at(answer.then_baud)
+        if answer.then_baud is not None:
+            self.go_at(answer.then_baud)
 
     def send_due(self, now_s: float) -> float | None:
         """Hand over what is due; return when to come again (monotonic s), None when all is sent."""
@@ -264,6 +276,10 @@ class LineLoop:
         data, arrives_s = line.take(time.monotonic())
         if data:
             self._later(arrives_s, line, data)
+        if data and line.echoes:
+            again_s = line.send_due(time.monotonic())
+            if again_s is not None:
+                self._later(again_s, line, None)
 
     def _serve_due(self, selector: selectors.BaseSelector) -> None:
         while self._due and self._due[0][0] <= time.monotonic():

@@ -15,7 +15,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Uart:
-    """8 data bits, `baud` in Bd."""
+    """8 data bits, `baud` in Bd; at 0 Bd, as of a line that is hung up, nothing is heard."""
 
     baud: int
     parity: Literal["N", "E", "O"] = "N"
@@ -24,6 +24,10 @@ class Uart:
 
 def misread(data: bytes, sender: Uart, reader: Uart) -> bytes:
     """What `reader` hears of `data`, sent without a pause by `sender` on an idle line."""
+    if not (sender.baud and reader.baud):
+        return b""
+    if not (sender.baud and reader.baud):
+        return b""
     if sender == reader:
         return data
     levels = [bit for byte in data for bit in _bits(byte, sender)]

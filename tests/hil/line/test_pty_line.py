@@ -1,6 +1,7 @@
 """Simulated lines: real PTYs, one loop."""
 
 import os
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -203,3 +204,22 @@ def test_a_reader_understands_a_line_only_at_the_lines_own_baud_rate(
     with served(line), SerialPort(str(line.link), baud) as port:
         port.write(b"request.")
         assert (port.read(8, time.monotonic() + 0.3) == b"request.") == right
+
+
+@pytest.mark.parametrize("odd_baud", [250_000, 0])
+def test_a_reader_at_a_rate_without_a_name_or_hung_up_hears_nothing_and_ends_no_line(
+    tmp_path: Path, odd_baud: int
+) -> None:
+    line = PtyLine(tmp_path / "line", Repeats(), baud=9600, uart=Uart(9600))
+    with served(line):
+        with SerialPort(str(line.link), 9600) as port:
+            port.switch(odd_baud or 9600)
+            if not odd_baud:
+                settings = termios.tcgetattr(port.fileno())
+                settings[4] = settings[5] = termios.B0
+                termios.tcsetattr(port.fileno(), termios.TCSANOW, settings)
+            port.write(b"ab")
+            assert port.read(1, time.monotonic() + 0.1) == b""
+        with SerialPort(str(line.link), 9600) as port:
+            port.write(b"ab")
+            assert port.read(2, time.monotonic() + 1) == b"ab"
