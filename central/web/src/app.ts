@@ -5,11 +5,12 @@ import { Blocks } from "./blocks";
 import { describeCell, describeTransformer, summary, type Line } from "./describe";
 import { Details } from "./details";
 import { h } from "./dom";
-import { follow } from "./live";
+import { follow, oneAtATime } from "./live";
 import { TownMap, webGl2Works } from "./map";
 import { townLoad } from "./overview";
 import { readView, writeView, type Selection } from "./permalink";
 import { classOf, makeScale, TRANSFORMER_SCALE, type Scale } from "./scale";
+import { Player, type Step } from "./player";
 import { Timeline, TownClock, type Moment } from "./time";
 import { Utilisation } from "./utilisation";
 import { Header } from "./views/header";
@@ -45,12 +46,17 @@ export class App {
   }));
   readonly #timebar = new Timebar({
     seek: (index) => this.#leaveLiveAndShow(index),
-    play: () => this.setPlaying(!this.#playing),
+    play: () => this.setPlaying(!this.#player.playing),
     live: () => this.setLive(!this.#live),
     speed: () => undefined,
   });
   readonly #mapPlace = h("div", { class: "map" });
   readonly #main = h("main", { class: "stage" });
+  readonly #player = new Player(
+    () => this.#timebar.stepsPerS,
+    (due) => this.#playNext(due),
+    () => this.setPlaying(false),
+  );
   readonly #blocks = new Blocks(() => this.#cells.length);
   readonly #utilisation = new Utilisation();
   #catalog!: Catalog;
@@ -64,9 +70,6 @@ export class App {
   #moment: Moment | null = null;
   #selection: Selection | null = null;
   #live = true;
-  #playing = false;
-  #refreshing = false;
-  #again = false;
   #addressTimer = 0;
 
   constructor(root: HTMLElement) {
@@ -139,18 +142,19 @@ export class App {
   }
 
   setPlaying(playing: boolean): void {
-    if (playing === this.#playing) return;
-    this.#playing = playing && this.#timeline.length > 1;
-    this.#timebar.setPlaying(this.#playing);
-    if (!this.#playing) {
+    if (playing === this.#player.playing) return;
+    if (!playing || this.#timeline.length <= 1) {
+      this.#player.stop();
+      this.#timebar.setPlaying(false);
       this.#writeAddress();
       this.#speak();
       return;
     }
+    this.#player.start();
+    this.#timebar.setPlaying(true);
     this.#live = false;
     this.#timebar.setLive(false);
     if (this.#moment?.index === this.#timeline.length - 1) this.#showIndex(0);
-    this.#playOn(performance.now());
   }
 
   // --- what is shown -------------------------------------------------------------------
@@ -188,7 +192,7 @@ export class App {
       words.coverageDay(share(covered), moment.day.slice(5)),
       words.cellsKnown(block === null ? 0 : cellsKnown(block, moment.step), this.#cells.length),
     );
-    if (!this.#playing) this.#speak();
+    if (!this.#player.playing) this.#speak();
     this.#ensure(this.#layer.id, moment.day);
     const next = this.#timeline.dayAfter(moment.day);
     if (next !== null) this.#ensure(this.#layer.id, next);
@@ -224,17 +228,8 @@ export class App {
     const block = this.#blocks.peek(this.#layer.id, moment.day);
     const when = this.#clock.full(moment.endUtcS);
     const utilisationOf = (id: string) => this.#utilisation.at(id, moment);
-    this.#spoken.say(
-      summary(
-        this.#layer,
-        when,
-        block,
-        moment.step,
-        this.#cells.length,
-        this.#transformers,
-        utilisationOf,
-      ),
-    );
+    const place = [this.#cells.length, this.#transformers, utilisationOf] as const;
+    this.#spoken.say(summary(this.#layer, when, block, moment.step, ...place));
   }
 
   #hover(target: Selection | null, x: number, y: number): void {
@@ -290,23 +285,10 @@ export class App {
     );
   }
 
-  /** Takes the catalog anew; calls while one is under way become one more at its end. */
-  async #refresh(): Promise<void> {
-    if (this.#refreshing) {
-      this.#again = true;
-      return;
-    }
-    this.#refreshing = true;
-    try {
-      do {
-        this.#again = false;
-        this.#takeCatalog(await this.#failures.until("catalog", () => api.catalog()));
-        await this.#showNews();
-      } while (this.#again);
-    } finally {
-      this.#refreshing = false;
-    }
-  }
+  readonly #refresh = oneAtATime(async () => {
+    this.#takeCatalog(await this.#failures.until("catalog", () => api.catalog()));
+    await this.#showNews();
+  });
 
   async #showNews(): Promise<void> {
     if (this.#timeline.length === 0) {
@@ -353,23 +335,18 @@ export class App {
 
   // --- time, address, keys ------------------------------------------------------------------
 
-  #playOn(startedMs: number): void {
-    let drawn = 0;
-    const frame = (nowMs: number) => {
-      if (!this.#playing) return;
-      const due = Math.floor(((nowMs - startedMs) / 1000) * this.#timebar.stepsPerS);
-      const next = this.#moment!.index + 1;
-      if (next >= this.#timeline.length) return this.setPlaying(false);
-      const day = this.#timeline.at(next)!.day;
-      const ready = this.#blocks.peek(this.#layer.id, day) !== null;
-      if (due > drawn && ready) {
-        // A slow machine draws fewer intervals a second; it leaves none out.
-        drawn = due;
-        this.#showIndex(next);
-      } else if (!ready) this.#ensure(this.#layer.id, day);
-      window.requestAnimationFrame(frame);
-    };
-    window.requestAnimationFrame(frame);
+  /** The next interval in playing: shown once it is due and its day is here. */
+  #playNext(due: boolean): Step {
+    const next = this.#moment!.index + 1;
+    if (next >= this.#timeline.length) return "end";
+    const day = this.#timeline.at(next)!.day;
+    if (this.#blocks.peek(this.#layer.id, day) === null) {
+      this.#ensure(this.#layer.id, day);
+      return "waiting";
+    }
+    if (!due) return "waiting";
+    this.#showIndex(next);
+    return "shown";
   }
 
   async #applyAddress(): Promise<void> {
@@ -389,7 +366,7 @@ export class App {
   #writeAddress(): void {
     window.clearTimeout(this.#addressTimer);
     this.#addressTimer = window.setTimeout(() => {
-      if (this.#playing) return;
+      if (this.#player.playing) return;
       const time = this.#live || this.#moment === null ? {} : { endUtcS: this.#moment.endUtcS };
       const selection = this.#selection === null ? {} : { selection: this.#selection };
       const hash = writeView({ layer: this.#layer.id, ...time, ...selection });
@@ -405,7 +382,7 @@ export class App {
     }
     if (event.key === " " && (target === document.body || target === this.#map?.canvas)) {
       event.preventDefault();
-      this.setPlaying(!this.#playing);
+      this.setPlaying(!this.#player.playing);
     }
   }
 

@@ -27,3 +27,22 @@ export function follow(events: LiveEvents): void {
   };
   open();
 }
+
+/** `task` as a function whose calls while one is under way become one more at its end. */
+export function oneAtATime(task: () => Promise<void>): () => Promise<void> {
+  let running = false;
+  let again = false;
+  return async () => {
+    again = true;
+    if (running) return;
+    running = true;
+    try {
+      while (again) {
+        again = false;
+        await task();
+      }
+    } finally {
+      running = false;
+    }
+  };
+}
