@@ -175,18 +175,22 @@ class Store:
         names = {number: name for name, number in self._meters.items()}
         recalled: dict[str, Recalled] = {name: Recalled() for name in self._meters}
         last: dict[int, tuple[int, int, bytes]] = {}
-        present: dict[int, tuple[int, int]] = {}
+        present: dict[int, int] = {}
+        named: dict[int, tuple[str, int]] = {}
         for end, meter, epoch, flags, packed in self._db.execute(
-            "SELECT end_utc_s, meter, epoch, flags, packed FROM interval WHERE end_utc_s >= ?",
+            "SELECT end_utc_s, meter, epoch, flags, packed FROM interval WHERE end_utc_s >= ? "
+            "ORDER BY end_utc_s",
             (since_utc_s,),
         ):
             recalled[names[meter]].ends_utc_s.append(end)
             if flags & Quality.NO_DATA:
                 recalled[names[meter]].missing_utc_s.append(end)
-            before = present.get(meter)
-            if before is not None and before[0] != epoch and self._epochs[before[0]].serial:
-                recalled[names[meter]].exchanged_after_utc_s = before[1]
-            present[meter] = (epoch, end)
+            if serial := self._epochs[epoch].serial:
+                before = named.get(meter, (serial, end))
+                if before[0] != serial:
+                    recalled[names[meter]].exchanged_after_utc_s = before[1]
+                named[meter] = (serial, end)
+            present[meter] = epoch
             if not flags & Quality.NO_DATA:
                 last[meter] = (end, epoch, packed)
         for meter, (end, epoch, packed) in last.items():
@@ -194,7 +198,7 @@ class Store:
             if not values[-1] & Quality.NO_DATA:
                 recalled[names[meter]].last_true = (end, tuple(values))
                 recalled[names[meter]].data_serial = self._epochs[epoch].serial
-        for meter, (epoch, _) in present.items():
+        for meter, epoch in present.items():
             recalled[names[meter]].serial = self._epochs[epoch].serial
             recalled[names[meter]].channels = self._epochs[epoch].channels
             recalled[names[meter]].schema_id = self._epochs[epoch].schema_id

@@ -154,3 +154,20 @@ def test_an_edge_that_was_acknowledged_survives_kill_9_whole(tmp_path: Path) -> 
         assert newest >= end
         assert recalled["m0"].ends_utc_s == list(range(T0 + S, newest + S, S))
         end = newest
+
+
+def test_an_exchange_is_recalled_by_the_serial_number_alone(tmp_path: Path) -> None:
+    """Not by a meter that is read by another protocol, nor by rows that tell no serial number."""
+    store = Store(tmp_path / "a.db", 8)
+    with store.transaction():
+        nameless = store.epoch_id(MeterEpoch("m1", "", 1, 0b111111))
+        sampled = store.epoch_id(MeterEpoch("m1", "A1", 2, 0xFFFF))
+        missing = (*(0 for _ in range(15)), int(Quality.NO_DATA))
+        store.insert(1, [StoredRow(T0, sampled, missing)])
+        store.insert(1, [StoredRow(T0 + 2 * S, nameless, (0, 0, 0, 0, 0, int(Quality.NO_DATA)))])
+    fill(store, range(T0 + S, T0 + 2 * S, S))
+    fill(store, range(T0 + 3 * S, T0 + 4 * S, S))
+    assert store.recall(0)["m1"].exchanged_after_utc_s == 0
+    fill(store, range(T0 + 5 * S, T0 + 6 * S, S), MeterEpoch("m1", "B2", 1, 0b111111))
+    recalled = store.recall(0)["m1"]
+    assert (recalled.exchanged_after_utc_s, recalled.serial) == (T0 + 3 * S, "B2")
