@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from agent.commands import EXIT_OK, EXIT_WRONG
@@ -62,8 +61,11 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     show = _Printer(clock.now_utc_s(), as_json=chosen.json)
     port = open_line(line)
     try:
-        build = partial(_modbus, show) if not line.is_dlms else _dlms(line, show, clock)
-        drivers = [(meter, build(config, line, meter, port, clock)) for meter in meters]
+        through, tell_apdu = _watched(line, port, show, clock)
+        drivers = [
+            (meter, build_driver(config, line, meter, through, clock, show.frame, tell_apdu))
+            for meter in meters
+        ]
         port.open()
         outcome = _read_in_turn(drivers, time.monotonic() + chosen.seconds)
     except PortLost as error:
@@ -73,6 +75,24 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         port.close()
     show.sum_up(outcome)
     return EXIT_OK if any(good for good, _ in outcome.values()) else EXIT_WRONG
+
+
+def _watched(
+    line: LineConfig, port: SerialPort | TcpPort | TcpGateway, show: _Printer, clock: Clock
+) -> tuple[Port | TcpGateway, Callable[[str, bytes, bytes], None] | None]:
+    """The port as the drivers of a DLMS line use it, and who is told of their APDUs.
+
+    Modbus drivers tell of their frames themselves.
+    """
+    if not isinstance(port, SerialPort | TcpPort) or not line.is_dlms:
+        return port, None
+    from agent.commands.trace_dlms import DlmsTrace, TracedPort, TracedSerialPort
+
+    wrapper = line.is_tcp and line.framing == "wrapper"
+    trace = DlmsTrace(show, clock, wrapper=wrapper, mode_e=line.opening == "mode-e")
+    if isinstance(port, SerialPort):
+        return TracedSerialPort(port, trace), trace.apdu
+    return TracedPort(port, trace), trace.apdu
 
 
 def decoded(frame: Frame) -> dict[str, int]:
@@ -141,45 +161,6 @@ class _Printer:
             print(f"{count:8}  {verdict}")
         for meter, (good, bad) in outcome.items():
             print(f"meter {meter}: read {good} times, failed {bad} times")
-
-
-Build = Callable[[AgentConfig, LineConfig, MeterConfig, "Port | TcpGateway", Clock], Driver]
-
-
-def _modbus(
-    show: _Printer,
-    config: AgentConfig,
-    line: LineConfig,
-    meter: MeterConfig,
-    port: Port | TcpGateway,
-    clock: Clock,
-) -> Driver:
-    return build_driver(config, line, meter, port, clock, show.frame)
-
-
-def _dlms(line: LineConfig, show: _Printer, clock: Clock) -> Build:
-    """Builds drivers whose port and APDUs are traced; the meters of a line share the trace."""
-    from agent.commands.trace_dlms import DlmsTrace, TracedPort, TracedSerialPort
-
-    wrapper = line.is_tcp and line.framing == "wrapper"
-    trace = DlmsTrace(show, clock, wrapper=wrapper, mode_e=line.opening == "mode-e")
-
-    def build(
-        config: AgentConfig,
-        line: LineConfig,
-        meter: MeterConfig,
-        port: Port | TcpGateway,
-        clock: Clock,
-    ) -> Driver:
-        assert isinstance(port, SerialPort | TcpPort)
-        traced = (
-            TracedSerialPort(port, trace)
-            if isinstance(port, SerialPort)
-            else TracedPort(port, trace)
-        )
-        return build_driver(config, line, meter, traced, clock, observe_apdu=trace.apdu)
-
-    return build
 
 
 def _words(what: dict[str, int]) -> str:
