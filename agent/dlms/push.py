@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from agent.dlms.apdu.notification import Notification, Notifications
 from agent.dlms.constants import obis_text
-from agent.dlms.errors import AnswerMalformed, AnswerTooLarge, DlmsError, MeterDiffers
-from agent.dlms.link.frame import UI, Frame, FrameCutter
+from agent.dlms.errors import AnswerMalformed, DlmsError, MeterDiffers
+from agent.dlms.link.unasked import UnaskedApdus
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
 from agent.dlms.load_profile.scaling import Scaling, scaled
 from agent.dlms.meter_class import EXPONENTS
@@ -35,8 +35,6 @@ LONGEST_S: Final = 3.0
 """A notification whose next frame takes longer is given up: its end was lost."""
 LONGEST: Final = 1 << 16
 """Most bytes of one notification."""
-_LLC: Final = b"\xe6\xe7\x00"
-_FINAL: Final = 0x10
 _SOURCES: Final = 16
 """Most meters whose unfinished notifications are kept; a line has one as a rule."""
 _LONGEST_SERIAL: Final = 48
@@ -96,8 +94,7 @@ class PushListener:
         """With `keys` only ciphered notifications are taken; raises ValueError for bad keys."""
         self._classes = classes
         self._cipher = None if keys is None else PushCipher(keys, suite=suite)
-        self._cutter = FrameCutter()
-        self._segments: dict[bytes, bytes] = {}
+        self._apdus = UnaskedApdus(LONGEST)
         self._notifications: dict[bytes, Notifications] = {}
         self._last_s = -math.inf
         self._errors: Counter[str] = Counter()
@@ -105,55 +102,47 @@ class PushListener:
     @property
     def damaged(self) -> int:
         """Frames so far whose checks were wrong."""
-        return self._cutter.damaged
+        return self._apdus.damaged
 
     def receive(self, data: bytes, now_s: float) -> Iterator[PushedReading | Unread]:
         """What `data`, heard at `now_s` (monotonic), completes."""
         if now_s - self._last_s > LONGEST_S:
-            self._cutter.clear()
-            self._segments.clear()
+            self._apdus.clear()
             self._notifications.clear()
         if data:
             self._last_s = now_s
-        for frame in self._cutter.feed(data):
+        for sender, apdu in self._apdus.receive(data):
             try:
-                notification = self._joined(frame)
+                if isinstance(apdu, DlmsError):
+                    raise apdu
+                notification = self._joined(sender, apdu)
                 if notification is not None:
-                    yield self._reading(notification)
+                    yield read_list(notification, self._classes)
             except DlmsError as error:
                 kind = type(error).__name__
                 self._errors[kind] += 1
                 yield Unread(error, self._errors[kind])
 
-    def _joined(self, frame: Frame) -> Notification | None:
-        unnumbered = frame.control & ~_FINAL == UI & ~_FINAL
-        if not frame.info or not (unnumbered or not frame.control & 1):
-            return None
-        if frame.source not in self._segments and len(self._segments) >= _SOURCES:
-            self._segments.clear()
+    def _joined(self, sender: bytes, apdu: bytes) -> Notification | None:
+        if sender not in self._notifications and len(self._notifications) >= _SOURCES:
             self._notifications.clear()
-        info = self._segments.pop(frame.source, b"") + frame.info
-        if len(info) > LONGEST:
-            raise AnswerTooLarge(f"a notification is longer than {LONGEST} bytes; it was dropped")
-        # An empty entry keeps the meter's place while its blocks are joined.
-        self._segments[frame.source] = info if frame.segmented else b""
-        if frame.segmented:
-            return None
         reveal = None if self._cipher is None else self._cipher.reveal
-        join = self._notifications.setdefault(frame.source, Notifications(reveal, longest=LONGEST))
-        return join.receive(info.removeprefix(_LLC))
+        join = self._notifications.setdefault(sender, Notifications(reveal, longest=LONGEST))
+        return join.receive(apdu)
 
-    def _reading(self, notification: Notification) -> PushedReading:
-        lists = _lists(notification.value)
-        fitting = [
-            (push_class, lists[push_class.form])
-            for push_class in self._classes
-            if push_class.form in lists and _fits(push_class, lists[push_class.form])
-        ]
-        if len(fitting) != 1:
-            raise _unknown(lists, [push_class.name for push_class, _ in fitting], self._classes)
-        push_class, values = fitting[0]
-        return _read(push_class, values, notification.date_time)
+
+def read_list(notification: Notification, classes: Sequence[PushClass]) -> PushedReading:
+    """What a list says; raises ListUnknown unless one class fits, MeterDiffers, AnswerMalformed."""
+    lists = _lists(notification.value)
+    fitting = [
+        (push_class, lists[push_class.form])
+        for push_class in classes
+        if push_class.form in lists and _fits(push_class, lists[push_class.form])
+    ]
+    if len(fitting) != 1:
+        raise _unknown(lists, [push_class.name for push_class, _ in fitting], classes)
+    push_class, values = fitting[0]
+    return _read(push_class, values, notification.date_time)
 
 
 def listen(

@@ -14,8 +14,6 @@ class Answer:
     delay_s: float = 0.0
     then_baud: int | None = None
     """Rate, in Bd, at which the line goes on once it is sent; None: as before."""
-    then_baud: int | None = None
-    """Rate, in Bd, at which the line goes on once it is sent; None: as before."""
 
 
 class Responder(Protocol):

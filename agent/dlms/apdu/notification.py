@@ -80,7 +80,7 @@ class Notifications:
         Raises AnswerMalformed, AnswerTooLarge and ProtectionFailed; what had
         been joined is forgotten then.
         """
-        whole = self._join(apdu) if apdu[:1] == bytes([Apdu.GENERAL_BLOCK_TRANSFER]) else apdu
+        whole = self.whole(apdu)
         if whole is None:
             return None
         if self._reveal is not None:
@@ -91,6 +91,13 @@ class Notifications:
                 "there are no keys; give them in the credentials"
             )
         return data_notification(whole)
+
+    def whole(self, apdu: bytes) -> bytes | None:
+        """`apdu`, or what it completes where it is a general block; None while blocks are missing.
+
+        As it came, ciphered or not. Raises AnswerMalformed and AnswerTooLarge.
+        """
+        return self._join(apdu) if apdu[:1] == bytes([Apdu.GENERAL_BLOCK_TRANSFER]) else apdu
 
     def _join(self, apdu: bytes) -> bytes | None:
         try:
