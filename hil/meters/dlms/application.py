@@ -161,7 +161,9 @@ class Application:
         if public or (demanded == "lls" and meter.password is None):
             demanded = "none"
         if asked.mechanism != acse.MECHANISMS[demanded]:
-            raise acse.Rejected(acse.PROOF_REQUIRED)
+            raise acse.Rejected(
+                acse.MECHANISM_NOT_RECOGNIZED if asked.mechanism else acse.MECHANISM_REQUIRED
+            )
         if demanded == "lls" and asked.authentication != meter.password:
             raise acse.Rejected(acse.UNPROVEN)
         has_nonce = demanded == "hls-gmac" or context == acse.CONTEXT_CIPHERED

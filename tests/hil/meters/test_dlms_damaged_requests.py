@@ -147,6 +147,45 @@ def test_a_proposal_that_no_meter_agrees_to_is_answered_with_what_is_wrong(offer
         pass
 
 
+_NO_MECHANISM, _OTHER_MECHANISM, _OTHER_CONTEXT = (
+    "authentication-mechanism-name-required",
+    "authentication-mechanism-name-not-recognised",
+    "application-context-name-not-supported",
+)
+
+
+@pytest.mark.parametrize(
+    ("demanded", "asked", "says"),
+    [
+        (("none", "none"), ("lls", "none"), _OTHER_MECHANISM),
+        (("lls", "none"), ("none", "none"), _NO_MECHANISM),
+        (("lls", "none"), ("hls-gmac", "none"), _OTHER_MECHANISM),
+        (("hls-gmac", "none"), ("none", "none"), _NO_MECHANISM),
+        (("hls-gmac", "none"), ("lls", "none"), _OTHER_MECHANISM),
+        (("hls-gmac", "global"), ("lls", "global"), _OTHER_MECHANISM),
+        (("hls-gmac", "global"), ("hls-gmac", "none"), _OTHER_CONTEXT),
+        (("hls-gmac", "none"), ("hls-gmac", "global"), _OTHER_CONTEXT),
+    ],
+)
+def test_another_mechanism_or_context_than_demanded_is_named_in_the_refusal(demanded, asked, says):
+    with (
+        pytest.raises(AssociationRefused, match=says),
+        Client(Direct(meter_with(*demanded)), security_with(*asked), name="meter"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("password", [b"other", b"loadscap", b"loadscapeX", b"\x00"])
+def test_a_wrong_password_is_a_failed_authentication(password):
+    meter = meter_with("lls", "none")
+    meter.password = password
+    with (
+        pytest.raises(AssociationRefused, match=r"authentication-failure \(13\)"),
+        Client(Direct(meter), security_with("lls", "none"), name="meter"),
+    ):
+        pass
+
+
 def test_a_dedicated_key_of_another_length_is_refused():
     way = ("hls-gmac", "dedicated", 2)
     short = security_with(*way)
