@@ -10,7 +10,7 @@ forgotten, and the new one is learnt and read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,8 +23,8 @@ from agent.dlms.errors import AssociationSilent, CounterBehind, DlmsError, LinkL
 from agent.dlms.link.carrier import Carrier
 from agent.dlms.load_profile.meter_time import MeterTime
 from agent.dlms.load_profile.reading import ProfileReader
-from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scalings, Transformers
-from agent.dlms.meter_class import EXPONENTS, MeterClass
+from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scalings, Transformers, common
+from agent.dlms.meter_class import EXPONENTS, MeterClass, Quantity
 from agent.dlms.security.settings import Security
 from agent.driver import ClockBounds, ClockReading, MeterEvent, ProfileRow, Sample
 from agent.line.port import Port
@@ -316,18 +316,21 @@ class DlmsDriver:
     def _sample_of(self, client: Client) -> Sample:
         quantities = self._class.quantities
         self._scalings.learn(client, quantities.values())
-        wanted = [self._class.serial, *(quantity.attribute for quantity in quantities.values())]
+        wanted = [at for quantity in quantities.values() for at in quantity.attributes]
         began_utc_s = self._clock.now_utc_s()
-        serial, *raw = client.get_many(wanted)
+        serial, *raw = client.get_many([self._class.serial, *wanted])
         middle_utc_s = (began_utc_s + self._clock.now_utc_s()) / 2
         self._identify(serial)
-        values = {
-            name: self._scalings[quantity.attribute].whole(
-                self._integer(quantity.attribute, value), EXPONENTS[name], self._transformers
-            )
-            for (name, quantity), value in zip(quantities.items(), raw, strict=True)
-        }
+        shown = dict(zip(wanted, raw, strict=True))
+        values = {name: self._whole(name, quantity, shown) for name, quantity in quantities.items()}
         return Sample(at_utc_ms=round(middle_utc_s * 1000), serial=self._serial, **values)
+
+    def _whole(self, name: str, quantity: Quantity, shown: Mapping[Attribute, Any]) -> int:
+        """A quantity in our unit, its registers added up."""
+        scaling, weights = common([self._scalings[at] for at in quantity.attributes])
+        raw = [self._integer(at, shown[at]) for at in quantity.attributes]
+        total = sum(value * weight for value, weight in zip(raw, weights, strict=True))
+        return scaling.whole(total, EXPONENTS[name], self._transformers)
 
     def _integer(self, attribute: Attribute, value: Any) -> int:
         if not isinstance(value, int):

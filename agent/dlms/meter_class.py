@@ -32,6 +32,9 @@ EXPONENTS: Final[dict[str, int]] = {
 COLUMNS: Final = tuple(name for name in EXPONENTS if name != "power_w")
 """What a load profile can hold of it."""
 
+SUMS: Final = ("import_wh", "export_wh", "import_varh", "power_w")
+"""What several objects may add up to: tariffs, quadrants, phases."""
+
 
 class MeterClassError(ValueError):
     """A file does not describe a class of DLMS meters."""
@@ -39,10 +42,11 @@ class MeterClassError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An object that holds a quantity, and the unit that the meter must state for it."""
+    """The object that holds a quantity, or several whose values are added up."""
 
-    attribute: Attribute
+    attributes: tuple[Attribute, ...]
     unit: str
+    """What the meter must state for each."""
 
 
 @dataclass(frozen=True, slots=True)

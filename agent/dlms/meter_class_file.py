@@ -20,6 +20,7 @@ from agent.dlms.meter_class import (
     COLUMNS,
     EXPONENTS,
     FOLDER,
+    SUMS,
     ClockSetting,
     EventLog,
     LoadProfile,
@@ -93,6 +94,21 @@ class Table:
             return parse(text)
         except ValueError as error:
             raise self.bad(key, str(error)) from error
+
+    def each(self, key: str, parse: Callable[[str], _Parsed]) -> tuple[_Parsed, ...]:
+        """A text in a form of its own or a list of such, none twice; `parse` as in `parsed`."""
+        if type(self._entries.get(key)) is not list:
+            return (self.parsed(key, parse),)
+        texts = self.get(key, list)
+        if not texts or not all(type(text) is str for text in texts):
+            raise self.wrong(key, "a text in quotes or a list of them", texts)
+        try:
+            parsed = tuple(map(parse, texts))
+        except ValueError as error:
+            raise self.bad(key, str(error)) from error
+        if len(set(parsed)) < len(parsed):
+            raise self.wrong(key, "each of the list once", texts)
+        return parsed
 
     def optional(self, key: str, parse: Callable[[str], _Parsed]) -> _Parsed | None:
         return self.parsed(key, parse) if key in self else None
@@ -300,6 +316,9 @@ def _quantities(table: Table, known: tuple[str, ...]) -> dict[str, Quantity]:
         if name not in known:
             raise table.bad(name, f"expected one of {', '.join(known)}")
         entry = table.table(name)
-        quantities[name] = Quantity(entry.parsed("object", Attribute.parse), entry.get("unit", str))
+        attributes = entry.each("object", Attribute.parse)
+        if len(attributes) > 1 and name not in SUMS:
+            raise entry.bad("object", f"expected one; several are added up for {', '.join(SUMS)}")
+        quantities[name] = Quantity(attributes, entry.get("unit", str))
         entry.finish()
     return quantities

@@ -86,9 +86,14 @@ def _row(number: int) -> bytes:
 def day_columns() -> Columns:
     """How such rows are read: five of the energies are taken, in the class's own unit."""
     profile = load_meter_class("idis_residential").profile
-    names = ("clock", "status", *profile.columns)
-    scalings = {name: Scaling(0, quantity.unit) for name, quantity in profile.columns.items()}
-    positions = {name: position for position, name in enumerate(names)}
+    assert profile.status is not None
+    scalings = {
+        attribute: Scaling(0, quantity.unit)
+        for quantity in profile.columns.values()
+        for attribute in quantity.attributes
+    }
+    captured = (profile.clock, profile.status, *scalings)
+    positions = {attribute: position for position, attribute in enumerate(captured)}
     return Columns(profile, positions, scalings, PERIOD_S, MeterTime(60), "bench")
 
 

@@ -18,9 +18,16 @@ from hil.fuzz.link import Overgrown
 from hil.fuzz.seeds import bench_session, captured_with
 
 _PROFILE: Final = load_meter_class("idis_residential").profile
-_NAMES: Final = ("clock", "status", *_PROFILE.columns)
-_POSITIONS: Final = {name: at for at, name in enumerate(dict.fromkeys(_NAMES))}
-_SCALINGS: Final = {name: Scaling(-1, quantity.unit) for name, quantity in _PROFILE.columns.items()}
+_CAPTURED: Final = (
+    *(attribute for attribute in (_PROFILE.clock, _PROFILE.status) if attribute),
+    *(attribute for quantity in _PROFILE.columns.values() for attribute in quantity.attributes),
+)
+_POSITIONS: Final = {attribute: at for at, attribute in enumerate(_CAPTURED)}
+_SCALINGS: Final = {
+    attribute: Scaling(-1, quantity.unit)
+    for quantity in _PROFILE.columns.values()
+    for attribute in quantity.attributes
+}
 _ROW: Final = axdr.structure(
     axdr.octets(bytes.fromhex("07e90b16ff0e0f0000ffc400")),
     axdr.number(Tag.U8, 0),
@@ -34,10 +41,7 @@ CAPTURE_OBJECTS: Final = axdr.array(
         axdr.number(Tag.I8, attribute.index),
         axdr.number(Tag.U16, 0),
     )
-    for attribute in (
-        *(attribute for attribute in (_PROFILE.clock, _PROFILE.status) if attribute),
-        *(quantity.attribute for quantity in _PROFILE.columns.values()),
-    )
+    for attribute in _CAPTURED
 )
 
 

@@ -11,14 +11,14 @@ for again. Bounds that contradict each other are dropped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
 from agent.dlms.load_profile.columns import REGISTERS
-from agent.dlms.load_profile.scaling import Scalings, Transformers, scaled
+from agent.dlms.load_profile.scaling import Scalings, Transformers, common, scaled
 from agent.dlms.meter_class import EXPONENTS
 from wire.quality import Quality
 
@@ -139,6 +139,17 @@ class Anchored:
                 f"{meter}: the profile holds the energy of each interval, and [objects] of its "
                 f"class has no register for {', '.join(bare)}; add it, or remove the column"
             )
+        uneven = [
+            name
+            for name in self._names
+            if len(registers[name].attributes) != len(profile.columns[name].attributes)
+        ]
+        if uneven:
+            raise MeterDiffers(
+                f"{meter}: the profile holds the energy of each interval, and its class adds up "
+                f"another number of registers than of columns for {', '.join(uneven)}; name each "
+                "column's own register, in the same order"
+            )
         self._registers = {name: registers[name] for name in self._names}
         self._scalings = scalings
         self._transformers = transformers
@@ -151,15 +162,14 @@ class Anchored:
         """Read all registers once; between two looks at the meter's clock, to know the interval."""
         self._scalings.learn(client, self._registers.values())
         clock = self._profile.clock
-        attributes = [quantity.attribute for quantity in self._registers.values()]
+        attributes = [at for quantity in self._registers.values() for at in quantity.attributes]
         began, *values, ended = client.get_many([clock, *attributes, clock])
         edges = {self._edge(octets) for octets in (began, ended)}
         if len(edges) > 1:
             return
-        for name, value in zip(self._registers, values, strict=True):
-            if not isinstance(value, int):
-                raise AnswerMalformed(f"{self._meter}: expected {name} as integer, came {value!r}")
-            lowest, highest = self._shown(name, value)
+        shown = dict(zip(attributes, values, strict=True))
+        for name, quantity in self._registers.items():
+            lowest, highest = self._shown(name, [shown[at] for at in quantity.attributes])
             self._anchors[name].saw(min(edges), lowest, highest)
 
     def first_to_read(self, first_utc_s: int, last_utc_s: int) -> tuple[int, int]:
@@ -198,18 +208,24 @@ class Anchored:
         ]
 
     def _factor(self, name: str) -> Fraction:
-        scaling = self._scalings[self._profile.columns[name].attribute]
+        scaling, _ = common([self._scalings[at] for at in self._profile.columns[name].attributes])
         return scaling.factor(EXPONENTS[name], self._transformers)
 
-    def _shown(self, name: str, value: int) -> tuple[int, int]:
-        """What a register's value says of the counter in the column's unit: lowest, highest."""
-        register = self._scalings[self._registers[name].attribute].scaler
-        column = self._scalings[self._profile.columns[name].attribute].scaler
-        if register <= column:
-            counter = value // 10 ** (column - register)
-            return counter, counter
-        step = 10 ** (register - column)
-        return value * step, value * step + step - 1
+    def _shown(self, name: str, values: Sequence[Any]) -> tuple[int, int]:
+        """What registers say of the counter in the columns' finest unit: lowest, highest."""
+        columns = [self._scalings[at] for at in self._profile.columns[name].attributes]
+        lowest = highest = 0
+        for value, register, column, weight in zip(
+            values, self._registers[name].attributes, columns, common(columns)[1], strict=True
+        ):
+            if not isinstance(value, int):
+                raise AnswerMalformed(f"{self._meter}: expected {name} as integer, came {value!r}")
+            finer = column.scaler - self._scalings[register].scaler
+            step = 10 ** max(0, -finer)
+            least = value // 10 ** max(0, finer) * step
+            lowest += least * weight
+            highest += (least + step - 1) * weight
+        return lowest, highest
 
     def _edge(self, octets: Any) -> int:
         if not isinstance(octets, bytes):

@@ -1,7 +1,8 @@
 """The columns of a load profile: which is which, and from encoded rows to `ProfileRow`s.
 
 Works column by column, so that a row costs no interpreted step that its column
-does not need. Rules: a null clock is the stamp before plus the capture
+does not need. A quantity of several columns is their sum, and missing where one
+of them is. Rules: a null clock is the stamp before plus the capture
 period; a null value is the value before, or missing, as the class says; of
 rows with the same stamp the first counts and is marked, because the meter's
 clock was set back; a row whose stamp is not on the period is passed over.
@@ -24,7 +25,13 @@ from agent.dlms.constants import obis_text
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
 from agent.dlms.load_profile.meter_time import MeterTime, untrusted
 from agent.dlms.load_profile.rows import Row, decode_rows
-from agent.dlms.load_profile.scaling import NO_TRANSFORMERS, Scaling, Transformers, scaled
+from agent.dlms.load_profile.scaling import (
+    NO_TRANSFORMERS,
+    Scaling,
+    Transformers,
+    common,
+    scaled,
+)
 from agent.dlms.meter_class import EXPONENTS, LoadProfile
 from agent.driver import ProfileRow
 from wire.quality import Quality
@@ -71,25 +78,25 @@ class RowsDoNotFit(AnswerMalformed):
     """Rows came whose columns are not those that the capture objects name."""
 
 
-def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[str, int]:
-    """Position of clock, status and each quantity among the captured objects (attribute 3).
+def map_columns(captured: object, profile: LoadProfile, meter: str) -> dict[Attribute, int]:
+    """Position of all that the class wants among the captured objects (attribute 3).
 
-    Raises MeterDiffers when the clock or an energy is not captured; a quantity
-    that the class lists and the meter does not capture is an error as well.
+    Raises MeterDiffers where the meter does not capture clock, status or a
+    quantity that the class lists.
     """
     found = capture_positions(captured, meter)
-    wanted = {name: quantity.attribute for name, quantity in profile.columns.items()}
-    wanted["clock"] = profile.clock
+    wanted = {name: quantity.attributes for name, quantity in profile.columns.items()}
+    wanted["clock"] = (profile.clock,)
     if profile.status is not None:
-        wanted["status"] = profile.status
-    missing = sorted(name for name, attribute in wanted.items() if attribute not in found)
+        wanted["status"] = (profile.status,)
+    missing = sorted(name for name, parts in wanted.items() if not found.keys() >= set(parts))
     if missing:
         raise MeterDiffers(
             f"{meter}: profile {obis_text(profile.buffer.name)} captures "
             f"{', '.join(map(str, found))} and not {', '.join(missing)}; "
             "give the meter its right model or take the column out of the meter class"
         )
-    return {name: found[attribute] for name, attribute in wanted.items()}
+    return {attribute: found[attribute] for parts in wanted.values() for attribute in parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,8 @@ class Columns:
     """How the rows of one meter's profile are read."""
 
     profile: LoadProfile
-    positions: Mapping[str, int]
-    scalings: Mapping[str, Scaling]
+    positions: Mapping[Attribute, int]
+    scalings: Mapping[Attribute, Scaling]
     period_s: int
     time: MeterTime
     meter: str
@@ -204,11 +211,10 @@ class Columns:
         return [kept[end_utc_s] for end_utc_s in sorted(kept)], off_utc_s
 
     def _ends_and_flags(self, columns: Sequence[Any], count: int) -> tuple[list[int], list[int]]:
-        clocks = columns[self.positions["clock"]]
+        clocks = columns[self.positions[self.profile.clock]]
         flags = [_PROFILE] * count
-        position = self.positions.get("status")
-        if position is not None:
-            flags = self._status(columns[position])
+        if self.profile.status is not None:
+            flags = self._status(columns[self.positions[self.profile.status]])
         if set(map(type, clocks)) == {bytes}:
             ends_utc_s = list(map(self.time.utc_s, clocks))
         else:
@@ -261,26 +267,41 @@ class Columns:
 
     def _values(self, name: str, columns: Sequence[Any], count: int) -> Sequence[int | None]:
         """One quantity of all rows in our unit; None where the class has no such column."""
-        position = self.positions.get(name)
-        if position is None:
+        quantity = self.profile.columns.get(name)
+        if quantity is None:
             return (None,) * count
-        column = columns[position]
-        kinds = set(map(type, column))
-        if kinds - {int, type(None)}:
-            raise RowsDoNotFit(f"{self.meter}: column {name} holds a value that is no integer")
-        if type(None) in kinds and self.profile.null_is_previous:
-            column = _carried(column)
-        factor = self.scalings[name].factor(EXPONENTS[name], self.transformers)
+        parts = [self._part(name, columns[self.positions[at]]) for at in quantity.attributes]
+        scaling, weights = common([self.scalings[at] for at in quantity.attributes])
+        column = parts[0] if len(parts) == 1 else _added(parts, weights)
+        factor = scaling.factor(EXPONENTS[name], self.transformers)
         if name in REGISTERS and self.profile.energies == "deltas":
             # Energies are added up first and scaled then: nothing is lost to rounding.
             factor = Fraction(1)
         if factor == 1:
-            whole: Sequence[int | None] = column
-            return whole
+            return column
         if factor.denominator == 1:
             times = factor.numerator
             return [None if raw is None else raw * times for raw in column]
         return [None if raw is None else scaled(raw, factor) for raw in column]
+
+    def _part(self, name: str, column: Sequence[Any]) -> Sequence[int | None]:
+        """The numbers of one column; None where the meter has none."""
+        kinds = set(map(type, column))
+        if kinds - {int, type(None)}:
+            raise RowsDoNotFit(f"{self.meter}: column {name} holds a value that is no integer")
+        if type(None) in kinds and self.profile.null_is_previous:
+            return _carried(column)
+        return column
+
+
+def _added(parts: Sequence[Sequence[int | None]], weights: Sequence[int]) -> list[int | None]:
+    """Row by row the sum of several columns; None where one of them has no value."""
+    return [
+        None
+        if None in values
+        else sum(value * weight for value, weight in zip(values, weights, strict=True))
+        for values in zip(*parts, strict=True)
+    ]
 
 
 def _carried(column: Sequence[Any]) -> list[Any]:

@@ -85,7 +85,7 @@ class ProfileReader:
         self._identify = identify
         self._meter = meter
         self._hash = b""
-        self._positions: dict[str, int] = {}
+        self._positions: dict[Attribute, int] = {}
         self._width = 0
         self._columns: Columns | None = None
         self._checked_utc_s = 0.0
@@ -152,8 +152,9 @@ class ProfileReader:
         self._checked_utc_s = self._clock.now_utc_s()
         if self._columns is None or self._columns.period_s != period_s:
             scalings = {
-                name: self._scalings[quantity.attribute]
-                for name, quantity in profile.columns.items()
+                attribute: self._scalings[attribute]
+                for quantity in profile.columns.values()
+                for attribute in quantity.attributes
             }
             self._anchored = None
             self._columns = Columns(

@@ -7,7 +7,7 @@ rounded once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -65,6 +65,12 @@ class Scaling:
         return scaled(raw, self.factor(exponent, transformers))
 
 
+def common(scalings: Sequence[Scaling]) -> tuple[Scaling, list[int]]:
+    """The finest of several, and what a value of each is multiplied with to be added up in it."""
+    finest = min(scalings, key=lambda scaling: scaling.scaler)
+    return finest, [10 ** (scaling.scaler - finest.scaler) for scaling in scalings]
+
+
 def scaled(raw: int, factor: Fraction) -> int:
     """raw x factor as an integer, halves away from zero."""
     numerator, divisor = abs(raw) * factor.numerator, factor.denominator
@@ -89,22 +95,27 @@ class Scalings:
 
     def learn(self, client: Client, quantities: Iterable[Quantity]) -> None:
         """Read what is not known yet; raises MeterDiffers if a unit is not the class's."""
-        wanted = [quantity for quantity in quantities if quantity.attribute not in self._known]
+        wanted = {
+            attribute: quantity.unit
+            for quantity in quantities
+            for attribute in quantity.attributes
+            if attribute not in self._known
+        }
         if not wanted:
             return
-        answers = client.get_many([quantity.attribute.scaler_unit for quantity in wanted])
-        for quantity, answer in zip(wanted, answers, strict=True):
-            self._known[quantity.attribute] = self._checked(quantity, answer)
+        answers = client.get_many([attribute.scaler_unit for attribute in wanted])
+        for (attribute, unit), answer in zip(wanted.items(), answers, strict=True):
+            self._known[attribute] = self._checked(attribute, unit, answer)
 
-    def _checked(self, quantity: Quantity, answer: Any) -> Scaling:
+    def _checked(self, attribute: Attribute, unit: str, answer: Any) -> Scaling:
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise AnswerMalformed(
-                f"{self._meter}: expected scaler and unit of {quantity.attribute}, came {answer!r}"
+                f"{self._meter}: expected scaler and unit of {attribute}, came {answer!r}"
             )
         scaling = Scaling.of(answer[0], answer[1])
-        if scaling.unit != quantity.unit:
+        if scaling.unit != unit:
             raise MeterDiffers(
-                f"{self._meter}: {quantity.attribute} is in {scaling.unit!r}, the meter class "
-                f"{self._class_name} says {quantity.unit!r}; give the meter its right model"
+                f"{self._meter}: {attribute} is in {scaling.unit!r}, the meter class "
+                f"{self._class_name} says {unit!r}; give the meter its right model"
             )
         return scaling

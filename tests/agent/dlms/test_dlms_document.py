@@ -25,6 +25,7 @@ def test_the_example_of_a_meter_class_is_one(tmp_path):
     assert mine.ciphering == "general-global"
     assert mine.profile.access == "entry"
     assert "vendor" in mine.logs
+    assert len(mine.profile.columns["import_varh"].attributes) == 2
 
 
 def test_the_example_of_a_push_class_is_one(tmp_path):

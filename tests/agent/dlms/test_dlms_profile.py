@@ -375,7 +375,7 @@ def test_rows_by_entry_are_complete_around_a_clock_that_was_set_back(slice_rows)
 
 
 def test_the_names_of_the_columns_are_those_of_the_class():
-    wanted = {quantity.attribute.name for quantity in CLASS.profile.columns.values()}
+    wanted = {quantity.attributes[0].name for quantity in CLASS.profile.columns.values()}
     assert wanted == {name for _, name in (IMPORT, EXPORT, REACTIVE, VOLTAGE, CURRENT)}
 
 

@@ -124,15 +124,17 @@ def test_a_counter_that_comes_is_true(steps, watts, pause, decades, lost, slice_
     meter.scalers[IMPORT[1]] = (0, 30)
     register = dataclasses.replace(
         ENERGY["import_wh"],
-        attribute=dataclasses.replace(
-            ENERGY["import_wh"].attribute, name=b"\x01\x00\x01\x08\x01\xff"
+        attributes=(
+            dataclasses.replace(
+                ENERGY["import_wh"].attributes[0], name=b"\x01\x00\x01\x08\x01\xff"
+            ),
         ),
     )
-    meter.scalers[register.attribute.name] = (decades, 30)
+    meter.scalers[register.attributes[0].name] = (decades, 30)
     original = meter._value
     type(meter)._value = lambda self, class_id, name, index, selection: (
         original(class_id, IMPORT[1], index, selection)
-        if name == register.attribute.name and index == 2
+        if name == register.attributes[0].name and index == 2
         else PlainMeter._value(self, class_id, name, index, selection)
     )
     try:

@@ -7,6 +7,7 @@ variable LOADSCAPE_VECTORS names the folder that holds `dlms_frames.json`.
 from __future__ import annotations
 
 import calendar
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -130,8 +131,11 @@ def test_null_clocks_of_a_real_profile_become_hourly_stamps():
     assert rows == plain(case["expect"]["value"])
     assert end == len(data)
     profile = load_meter_class("idis_residential").profile
-    positions = {"clock": 0, "status": 1, "import_wh": 2, "export_wh": 3}
-    scalings = {"import_wh": Scaling(0, "Wh"), "export_wh": Scaling(0, "Wh")}
+    energies = {name: profile.columns[name] for name in ("import_wh", "export_wh")}
+    profile = dataclasses.replace(profile, columns=energies)
+    scalings = {energy.attributes[0]: Scaling(0, "Wh") for energy in energies.values()}
+    captured = (profile.clock, profile.status, *scalings)
+    positions = {attribute: position for position, attribute in enumerate(captured)}
     columns = Columns(profile, positions, scalings, 3600, MeterTime(60), "captured")
     ends = [row.end_utc_s for row in columns.rows(data, 0, 2**40)]
     first = calendar.timegm((2019, 12, 31, 22, 0, 0))

@@ -91,7 +91,7 @@ columns = { magnitude = "1/0.0.96.15.0.255/2" }
     clock = mine.clock_setting
     assert (clock.how, clock.least_s, clock.most_s, clock.edge_s) == ("shift", 5, 60, 20)
     assert set(usual.quantities) - set(mine.quantities) == {"export_wh"}
-    assert mine.quantities["import_wh"].attribute == Attribute.parse("4/1.1.1.8.0.255/2")
+    assert mine.quantities["import_wh"].attributes == (Attribute.parse("4/1.1.1.8.0.255/2"),)
     profile = mine.profile
     assert (profile.access, profile.energies, profile.side) == ("entry", "deltas", "secondary")
     assert profile.buffer == Attribute.parse("7/1.0.99.2.0.255/2")
@@ -106,6 +106,22 @@ columns = { magnitude = "1/0.0.96.15.0.255/2" }
     assert vendor.code == Attribute.parse("1/0.0.96.11.7.255/2")
     assert vendor.clock == Attribute.parse("8/0.0.1.0.0.255/3")
     assert vendor.columns == {"magnitude": Attribute.parse("1/0.0.96.15.0.255/2")}
+
+
+def test_several_objects_are_a_quantity_and_take_the_place_of_the_one_before(tmp_path: Path):
+    quadrants = [f"3/1.0.{number}.8.0.255/2" for number in (5, 6)]
+    (tmp_path / "mine.toml").write_text(f"""like = "ct_meter"
+[objects]
+import_varh = {{ object = {quadrants} }}
+power_w = {{ object = {[f"3/1.0.{number}.7.0.255/2" for number in (21, 41, 61)]} }}
+[profile.columns]
+import_varh = {{ object = {quadrants} }}
+""")
+    mine = load_meter_class("mine", tmp_path)
+    expected = tuple(map(Attribute.parse, quadrants))
+    for quantity in (mine.quantities["import_varh"], mine.profile.columns["import_varh"]):
+        assert (quantity.attributes, quantity.unit) == (expected, "varh")
+    assert len(mine.quantities["power_w"].attributes) == 3
 
 
 def test_a_model_is_a_shipped_class_or_a_file_beside_the_configuration(tmp_path: Path):
@@ -147,6 +163,26 @@ def test_a_class_is_like_a_shipped_one_only(tmp_path: Path, like: str):
         ('set = "never"', 'set = "always"', "clock.set: expected one of 'never'"),
         ('set = "never"', "most_s = 2", "clock.most_s: expected at least least_s (3), found 2"),
         ("utc_offset_min = 60", "", "clock.utc_offset_min: expected a whole number, found nothing"),
+        (
+            '{ object = "3/1.0.3.8.0.255/2", unit = "varh" }\nvoltage_dv = { object = "3/1.0.32.7',
+            '{ object = [], unit = "varh" }\nvoltage_dv = { object = "3/1.0.32.7',
+            "objects.import_varh.object: expected a text in quotes or a list of them, found []",
+        ),
+        (
+            'object = "3/1.0.31.7.0.255/2"',
+            'object = ["3/1.0.31.7.0.255/2", "3/1.0.51.7.0.255/2"]',
+            "objects.current_ca.object: expected one; several are added up for import_wh",
+        ),
+        (
+            'object = "3/1.0.31.7.0.255/2"',
+            'object = ["3/1.0.31.7.0.255/2", "3/1.0.31.7.0.255/2"]',
+            "objects.current_ca.object: expected each of the list once, found",
+        ),
+        (
+            'object = "3/1.0.31.7.0.255/2"',
+            'object = ["3/1.0.31.7.0.255/2", "3/1.0.51"]',
+            "objects.current_ca.object: expected class/logical name/attribute",
+        ),
         ('7 = "POWER_FAIL"', '7 = "POWER"', "status_bits.7: expected one of 'NO_DATA"),
         ('7 = "POWER_FAIL"', '32 = "POWER_FAIL"', "status_bits.32: expected a bit number of 0"),
         ("voltage_dv = {", "voltage = {", "objects.voltage: expected one of import_wh"),
