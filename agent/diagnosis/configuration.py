@@ -105,6 +105,9 @@ def _tell(redactor: Redactor, folder: Path, table: str, key: str, value: str) ->
     match table, key:
         case ("agent", "tenant" | "device") | ("broker", "host") | ("meter", "serial"):
             redactor.name(key, value)
+        case "meter", "device_address":
+            # Mostly it is the serial number, or the end of it.
+            redactor.name("serial", value)
         case "meter", "id":
             redactor.name("meter", value)
         case ("meter", "credentials") | ("credentials", "systemd"):

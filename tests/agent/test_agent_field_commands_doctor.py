@@ -164,13 +164,18 @@ def test_a_gateway_keeps_its_address_and_a_meter_its_serial_number_here(bench: B
         "[[line]]",
         '[[line]]\nname = "Keller Rathaus"\nport = "gw7.stadtwerke.example:502"\n'
         'protocol = "modbus-tcp"\n\n[[meter]]\nid = "m77"\nline = "Keller Rathaus"\n'
-        'model = "eastron_sdm630"\nunit = 7\nserial = "SN-4711-x"\n\n[[line]]',
+        'model = "eastron_sdm630"\nunit = 7\nserial = "SN-4711-x"\n\n'
+        '[[line]]\nname = "head"\nport = "/dev/ttyUSB7"\nprotocol = "dlms"\n'
+        'opening = "mode-e"\n\n[[meter]]\nid = "m78"\nline = "head"\n'
+        'model = "idis_residential"\nserver_address = "1/17"\n'
+        'device_address = "60012345"\n\n[[line]]',
     )
     files = bundle(bench)
     shown = files["configuration.toml"]
     assert re.search(r'^port = "host-\d+:502"$', shown, re.M)
     assert re.search(r'^serial = "serial-\d+"$', shown, re.M)
-    for name in ("gw7", "Rathaus", "SN-4711-x"):
+    assert re.search(r'^device_address = "serial-\d+"$', shown, re.M)
+    for name in ("gw7", "Rathaus", "SN-4711-x", "60012345"):
         assert name not in "".join(files.values())
 
 
