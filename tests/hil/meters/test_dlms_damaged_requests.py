@@ -44,8 +44,11 @@ class Direct:
 
     def request(self, apdu: bytes, what: str, *, tries: int | None = None) -> bytes:
         self.asked.append(apdu)
-        first, *self._stream = self._application.serve(_CLIENT_SAP, apdu)
+        first, *self._stream = self.all_answers(apdu)
         return first
+
+    def all_answers(self, apdu: bytes) -> list[bytes]:
+        return self._application.serve(_CLIENT_SAP, apdu)
 
     def more(self, what: str) -> bytes:
         return self._stream.pop(0)
