@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from central.config import Config, load_config
 from central.readings.engine import DuckDbEngine
@@ -35,14 +37,18 @@ def table(*rows: dict[str, object]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    path = tmp_path / "central.toml"
+def config_in(folder: Path) -> Config:
+    path = folder / "central.toml"
     path.write_text(
         'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "keys"\n[broker]\nhost = "localhost"\n'
         'ca_file = "a"\ncert_file = "b"\nkey_file = "c"\n'
     )
     return load_config(path)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return config_in(tmp_path)
 
 
 @pytest.fixture
@@ -185,6 +191,52 @@ def test_what_gave_way_is_kept_as_a_revision_through_a_rewrite_and_sums_stay(
     assert asked() == before
     assert kept.num_rows == 8, "a row that repeats another is not kept"
     assert Readings(config).revisions("m2", START, START + 2700) == []
+
+
+SAID: list[tuple[int, int | None, Quality]] = [
+    (0, 5, Quality.PROFILE),
+    (900, None, Quality.NO_DATA),
+    (900, 8, Quality.ESTIMATED),
+    (900, 7, Quality.PROFILE),
+    (900, 7, Quality.PROFILE),
+    (1800, None, Quality.NO_DATA),
+    (1800, 9, Quality.PROFILE),
+]
+"""Live, recovered, estimated, missing, and one thing twice: (s after START, Wh, flags)."""
+
+
+@settings(max_examples=12, deadline=None)
+@given(order=st.permutations(SAID), commits=st.integers(1, 7), rewrite_after=st.integers(0, 7))
+def test_the_order_of_arrival_changes_neither_what_counts_nor_what_is_kept(
+    tmp_path_factory: pytest.TempPathFactory,
+    order: list[tuple[int, int | None, Quality]],
+    commits: int,
+    rewrite_after: int,
+) -> None:
+    config = config_in(tmp_path_factory.mktemp("centre"))
+    lake = DeltaLake(config.lake_dir, writer=True)
+    rows = [
+        row(START + after_s, wh, flags=int(flags), lsn=1 + place * commits // len(order))
+        for place, (after_s, wh, flags) in enumerate(order)
+    ]
+    for lsn in range(1, commits + 1):
+        lake.commit(table(*(one for one in rows if one["lsn"] == lsn)), "l", lsn)
+        if lsn == rewrite_after:
+            files = [file.path for file in lake.files(DAY, DAY)]
+            lake.replace_day(DAY, DuckDbEngine().query("kept_rows", files))
+    readings = Readings(config)
+    assert energies(config) == {0: 2, 1: 2}
+    series = readings.meter_series("m1", START, START + 1800).to_pylist()
+    assert [(one["import_wh"], one["flags"]) for one in series] == [(wh, 2) for wh in (5, 7, 9)]
+    told = readings.revisions("m1", START, START + 1800)
+    shown = [(one.end_utc_s - START, one.import_wh, one.counts) for one in told]
+    assert shown == [
+        (900, 7, True),
+        (900, 8, False),
+        (900, None, False),
+        (1800, 9, True),
+        (1800, None, False),
+    ]
 
 
 def test_another_tenants_rows_are_not_seen(lake: DeltaLake, config: Config) -> None:
