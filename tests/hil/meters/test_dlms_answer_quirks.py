@@ -6,7 +6,7 @@ import pytest
 
 from agent.dlms.client import Client
 from tests.agent.dlms.test_dlms_bench_meters import TEXT, meter_with, security_with
-from tests.hil.meters.test_dlms_damaged_requests import Direct
+from tests.hil.meters.direct import Direct
 
 _GET_TEXT = "c001c1" + TEXT.descriptor().hex() + "00"
 _RLRQ = "6203800100"

@@ -25,36 +25,7 @@ from tests.agent.dlms.test_dlms_bench_meters import (
     meter_with,
     security_with,
 )
-
-_CLIENT_SAP = 1
-
-
-class Direct:
-    """A carrier straight into a meter's application, which keeps what was asked."""
-
-    longest_answer = 1 << 16
-
-    def __init__(self, meter: DlmsMeter) -> None:
-        self._application = Application(meter, StoppedClock())
-        self._stream: list[bytes] = []
-        self.asked: list[bytes] = []
-
-    def open(self) -> None:
-        self._application.reset()
-
-    def request(self, apdu: bytes, what: str, *, tries: int | None = None) -> bytes:
-        self.asked.append(apdu)
-        first, *self._stream = self.all_answers(apdu)
-        return first
-
-    def all_answers(self, apdu: bytes) -> list[bytes]:
-        return self._application.serve(_CLIENT_SAP, apdu)
-
-    def more(self, what: str) -> bytes:
-        return self._stream.pop(0)
-
-    def close(self) -> None:
-        self._application.reset()
+from tests.hil.meters.direct import CLIENT_SAP, Direct
 
 
 def a_meter(way: tuple[str, str, int], **habits: object) -> DlmsMeter:
@@ -107,7 +78,7 @@ def test_a_damaged_request_is_answered_and_a_new_association_is_there_for_the_ne
     damaged %= len(requests)
     for number, apdu in enumerate(requests):
         apdu = changed(apdu, changes) if number == damaged else apdu
-        answers = application.serve(_CLIENT_SAP, apdu)
+        answers = application.serve(CLIENT_SAP, apdu)
         assert answers
         assert all(answers)
     # Whatever counter the damaged request may have shown, the next client's is above it.
@@ -124,7 +95,7 @@ def test_a_client_without_a_system_title_is_not_recognized(ciphering):
     aarq = session(way, False)[0]
     at = aarq.index(b"\xa6\x0a\x04\x08")
     without = bytes([0x60, aarq[1] - 12]) + aarq[2:at] + aarq[at + 12 :]
-    (answer,) = Application(a_meter(way), StoppedClock()).serve(_CLIENT_SAP, without)
+    (answer,) = Application(a_meter(way), StoppedClock()).serve(CLIENT_SAP, without)
     assert bytes.fromhex("a203020101a305a103020103") in answer
 
 

@@ -11,7 +11,7 @@ from agent.dlms.client import Client
 from agent.dlms.errors import NoAnswer
 from hil.meters.dlms.meter import DlmsMeter
 from tests.agent.dlms.test_dlms_bench_meters import TEXT, WAYS, meter_with, security_with
-from tests.hil.meters.test_dlms_damaged_requests import Direct
+from tests.hil.meters.direct import Direct
 
 
 class Losing(Direct):

@@ -18,7 +18,7 @@ from tests.agent.dlms.test_dlms_bench_meters import (
     meter_with,
     security_with,
 )
-from tests.hil.meters.test_dlms_damaged_requests import Direct
+from tests.hil.meters.direct import Direct
 
 SETUP = Attribute.parse("64/0.0.43.0.0.255/2")
 IMPORT_CERTIFICATE = Method(64, SETUP.name, 6)
