@@ -143,7 +143,8 @@ def _action_seeds() -> Sequence[bytes]:
     whole = bytes.fromhex("c70141000100") + _VALUE
     block = bytes.fromhex("c702410100000001") + axdr.length(3 + len(_VALUE)) + b"\x00\x01\x00"
     short = [
-        bytes.fromhex(text) for text in ("c7014100", "c701410000", "c701410c00", "c7014100010103")
+        bytes.fromhex(text)
+        for text in ("c7014100", "c701410000", "c701410c00", "c7014100010103", "c7044100000001")
     ]
     return [whole, block + _VALUE, *short, *_refusals(), *captured_with(0xC7)]
 

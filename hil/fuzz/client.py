@@ -76,6 +76,7 @@ def ask_everything(client: Client) -> Iterator[Callable[[], object]]:
     yield lambda: client.get_data(_BUFFER)
     yield lambda: client.set(_REGISTER, axdr.octets(bytes(300)))
     yield lambda: client.act(_SHIFT, axdr.number(Tag.I16, 5))
+    yield lambda: client.act(_SHIFT, axdr.octets(bytes(300)))
 
 
 def _talk(security: Callable[[], Security], data: bytes) -> None:
@@ -150,6 +151,11 @@ def _whole() -> dict[str, list[bytes]]:
             b"\xc5\x03\x41\x00\x00\x00\x00\x03",
         ],
         "action": [action],
+        "long action": [
+            b"\xc7\x04\x41\x00\x00\x00\x01",
+            b"\xc7\x04\x41\x00\x00\x00\x02",
+            action,
+        ],
         "action in blocks": [
             _block(0xC7, 1, False, b"\x00\x01"),
             _block(0xC7, 2, True, b"\x00" + _VALUE),
@@ -174,7 +180,13 @@ def _plain_seeds() -> Sequence[bytes]:
             *ways["list"] * 2,
             *ways["get in pieces"],
         ],
-        [aare(no_lists, 128), *ways["get"] * 6, *ways["set in blocks"], *ways["action in blocks"]],
+        [
+            aare(no_lists | 0x000401, 128),
+            *ways["get"] * 6,
+            *ways["set in blocks"],
+            *ways["action in blocks"],
+            *ways["long action"],
+        ],
         [
             aare(no_lists, 0),
             *ways["get"] * 6,

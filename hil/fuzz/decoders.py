@@ -49,7 +49,7 @@ class Decoder:
 
 def decoders() -> Mapping[str, Decoder]:
     """All of them by name; imported here, so that a fuzzer can watch the imports."""
-    from hil.fuzz import apdu, client, driver, link, messages, values
+    from hil.fuzz import apdu, client, driver, link, messages, overheard, values
 
     table: Iterable[Decoder] = (
         *link.DECODERS,
@@ -57,6 +57,7 @@ def decoders() -> Mapping[str, Decoder]:
         *apdu.DECODERS,
         *client.DECODERS,
         *driver.DECODERS,
+        *overheard.DECODERS,
         *messages.DECODERS,
     )
     return {decoder.name: decoder for decoder in table}

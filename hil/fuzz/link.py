@@ -57,6 +57,14 @@ def _record(control: int, info: bytes = b"", *, more: bool = False) -> bytes:
     return bytes([control, len(info) | (_SEGMENTED if more else 0)]) + info
 
 
+def frame_records(control: int, info: bytes, size: int) -> bytes:
+    """Records of frames that carry `info` in segments of at most `size` bytes."""
+    starts = range(0, len(info), size)
+    return b"".join(
+        _record(control, info[at : at + size], more=at + size < len(info)) for at in starts
+    )
+
+
 def link_in(state: State) -> Link:
     """A link that has come as far as `state` by what a meter sent."""
     link = Link(_CLIENT, _METER, LinkParameters(2030, 2030, 1, 7), longest_answer=_LONGEST)
