@@ -17,7 +17,7 @@ _MOST_POSITIONS = 1 << 17
 """Ends remembered, three years of quarters: a clock that is far off must cost no memory."""
 _FAILURES_IN_DOUBT = 2
 """A slice that fails once was disturbed; one that fails so often in a row may be at fault."""
-_STRIKES = 2
+_STRIKES = 3
 """So often must the meter answer other reads while an end fails."""
 _UNHINDERED = 256
 """No slice is longer."""
