@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.driver import ClockReading, MeterEvent, MeterRefused, ProfileDriver, ReadError
@@ -39,7 +39,7 @@ _DRIFT_OVER_S = 6 * 3600
 _CLOCK_SET_BACK_S = 3600
 """A meter's clock may be set back by so much: entries that follow have earlier stamps."""
 MOST_ENTRIES = 256
-"""Of one log that are taken up at once, oldest first."""
+"""Of one log that are handed over together, oldest first; after so many there may be more."""
 
 CLOCK = "clock"
 SET_CLOCK = "set clock"
@@ -201,20 +201,15 @@ class Chores:
                 self._due_utc_s[name] = now_utc_s
             return []
         fresh = [event for event in events if fingerprint(event) not in mark.seen]
-        taken = fresh[:MOST_ENTRIES]
-        more = len(fresh) > len(taken)
-        self._due_utc_s[name] = now_utc_s if more else now_utc_s + LOG_EVERY_S
-        if not taken:
-            return []
-        # Never up to now: an entry stamped by a clock that is ahead, or set back later, must not
-        # hide those that follow.
-        upto_utc_s = min(taken[-1].at_utc_s, int(now_utc_s)) - _CLOCK_SET_BACK_S
-        at_utc_s = max(mark.at_utc_s, upto_utc_s)
-        told_before = {*map(fingerprint, taken), *mark.seen}
-        still = (fingerprint(event) for event in events if event.at_utc_s >= at_utc_s)
-        mark = LogMark(at_utc_s, frozenset(still) & told_before)
-        self._marks[serial, name] = mark
-        return [EventRows(taken, self._name, serial, name, mark)]
+        many = len(fresh) >= MOST_ENTRIES
+        self._due_utc_s[name] = now_utc_s if many else now_utc_s + LOG_EVERY_S
+        told = []
+        for first in range(0, len(fresh), MOST_ENTRIES):
+            piece = fresh[first : first + MOST_ENTRIES]
+            mark = _moved_on(mark, piece, events, now_utc_s)
+            told.append(EventRows(piece, self._name, serial, name, mark))
+            self._marks[serial, name] = mark
+        return told
 
     def _events_since(self, name: str, serial: str, mark: LogMark) -> list[Event]:
         """What the log holds from the mark on, up to something new or the present."""
@@ -241,6 +236,19 @@ class Chores:
                     log.warning("an entry of the log %s is left out: %s", event.log, error)
                 continue
             yield event
+
+
+def _moved_on(
+    mark: LogMark, told: Sequence[Event], events: Iterable[Event], now_utc_s: float
+) -> LogMark:
+    """The mark after some more of the log's `events` have been told."""
+    # Never up to now: an entry stamped by a clock that is ahead, or set back later, must not
+    # hide those that follow.
+    upto_utc_s = min(told[-1].at_utc_s, int(now_utc_s)) - _CLOCK_SET_BACK_S
+    at_utc_s = max(mark.at_utc_s, upto_utc_s)
+    told_before = {*map(fingerprint, told), *mark.seen}
+    still = (fingerprint(event) for event in events if event.at_utc_s >= at_utc_s)
+    return LogMark(at_utc_s, frozenset(still) & told_before)
 
 
 def _numbered(meter: str, serial: str, name: str, entries: Iterable[MeterEvent]) -> Iterator[Event]:

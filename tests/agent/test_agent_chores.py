@@ -41,6 +41,7 @@ class Meter:
     sets: list[float] = field(default_factory=list)
     now_utc_s: float = MIDDLE
     clock_bounds: ClockBounds | None = None
+    reads: int = 0
     stretch_s: int = 7 * 86_400
     """`events` tells no later entries in one answer, once there are any."""
 
@@ -59,6 +60,7 @@ class Meter:
 
     def events(self, log: str, after_utc_s: int) -> list[MeterEvent]:
         self._answer()
+        self.reads += 1
         until_utc_s = int(self.now_utc_s) + 86_400
         since_utc_s, found = after_utc_s, []
         while since_utc_s <= until_utc_s and not any(e.at_utc_s > after_utc_s for e in found):
@@ -197,6 +199,7 @@ def test_a_long_log_comes_in_bounded_pieces_oldest_first() -> None:
     entries = [MeterEvent("standard", T0 - 5000 + k, k % 250) for k in range(3 * MOST_ENTRIES)]
     meter = Meter(entries=list(reversed(entries)), event_logs=("standard",))
     told = do_all(chores_of(meter), meter, T0 + 3600.0)
+    assert meter.reads <= 3, "the same entries are not read again for each piece"
     assert [len(group.events) for group in told] == [MOST_ENTRIES] * 3
     stamps = [event.at_utc_s for event in told_events(told)]
     assert stamps == sorted(stamps)
