@@ -1,1 +1,1 @@
-"""DLMS/COSEM over HDLC: logical names, GET, no security or a password (LLS). No ciphering yet."""
+"""DLMS/COSEM meters: link, security, services, load profile; docs/dlms.md says what is spoken."""

@@ -101,7 +101,7 @@ class Client:
         self._invoke_ids: Iterator[int] = itertools.cycle(invoke_ids)
         self._association = Association(0, 0)
         self._channel = self._new_channel()
-        self._opened = False
+        self._associated = False
 
     def __enter__(self) -> Client:
         with ExitStack() as whatever_happens:
@@ -121,7 +121,6 @@ class Client:
         CounterBehind, ProtectionFailed, AnswerMalformed and CountersExhausted.
         """
         self._carrier.open()
-        self._opened = True
         self._channel = self._new_channel()
         with said_by(self.name):
             try:
@@ -135,15 +134,16 @@ class Client:
                 )
             except NoAnswer as error:
                 raise AssociationSilent(str(error)) from error
+        self._associated = True
 
     def close(self) -> None:
-        """Release and the end of the link; a meter that does not answer is not an error here.
+        """Release, and the link's end; a meter that does not answer is not an error here.
 
         Meters answer RLRQ in odd ways (an exception, a length that is wrong);
         whatever comes, the association is over.
         """
-        opened, self._opened = self._opened, False
-        if opened and self._release:
+        associated, self._associated = self._associated, False
+        if associated and self._release:
             try:
                 self._channel.request_in_clear(RELEASE_REQUEST, "RLRQ", tries=1)
             except DlmsError as error:

@@ -15,6 +15,7 @@ from agent.dlms.constants import Tag
 from agent.dlms.errors import (
     AnswerMalformed,
     AssociationRefused,
+    AssociationSilent,
     CounterBehind,
     DlmsError,
     LinkLost,
@@ -380,3 +381,15 @@ def test_an_aare_with_any_byte_changed_never_makes_a_weaker_association(data, mo
         assert meter.plain[0][:2] == b"\xc3\x01"
     if mode == "global":
         assert all(apdu[0] in (0x60, 0xCB, 0xC8) for apdu in carrier.asked)
+
+
+@pytest.mark.parametrize("answer", [[], [b"\xd8\x01\x01"]])
+def test_an_association_that_did_not_come_about_is_not_released(answer):
+    carrier = Spoken(lambda apdu: answer)
+    with (
+        pytest.raises((AssociationSilent, ServiceRefused)),
+        Client(carrier, a_security(), name="meter 7", release=True),
+    ):
+        pass
+    assert [apdu[0] for apdu in carrier.asked] == [0x60]
+    assert carrier.closed == 1
