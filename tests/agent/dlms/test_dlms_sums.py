@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import pytest
@@ -19,6 +20,7 @@ from tests.agent.dlms.test_dlms_profile import CLASS, EDGE, StoppedClock, a_driv
 QUADRANTS = tuple((3, obis(f"1.0.{number}.8.0.255")) for number in (5, 6))
 PARTS = tuple(Attribute(class_id, name, 2) for class_id, name in QUADRANTS)
 REACTIVE = {"import_varh": Quantity(PARTS, "varh")}
+DAY_S = 86_400
 VALUES = st.none() | st.integers(0, 2**32 - 1)
 
 
@@ -176,3 +178,32 @@ def test_what_is_not_in_the_class_is_not_read():
     meter = a_meter([Row(EDGE, [1, 2])], (0, 0))
     (row,) = a_driver(meter, columns=REACTIVE, quantities={}).profile(EDGE, EDGE)
     assert (row.import_wh, row.import_varh) == (None, 3)
+
+
+def named(unit: str, *names: str) -> Quantity:
+    return Quantity(tuple(Attribute.parse(f"3/{name}/2") for name in names), unit)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "parts"),
+    [
+        ("ct_meter", "import_varh", named("varh", "1.0.5.8.0.255", "1.0.6.8.0.255")),
+        ("idis_residential", "import_wh", named("Wh", *(f"1.0.1.8.{n}.255" for n in range(1, 5)))),
+    ],
+)
+def test_quadrants_and_tariffs_of_a_meter_add_up_to_its_total(make_bench, model, name, parts):
+    bench = make_bench(model)
+    totals = bench.driver.sample()
+    quantities = {**bench.meter_class.quantities, name: parts}
+    bench.meter_class = dataclasses.replace(bench.meter_class, quantities=quantities)
+    assert bench.another_driver().sample() == totals
+
+
+def test_rows_of_a_meter_that_captures_quadrants_add_up_to_the_total(make_bench):
+    bench = make_bench("ct_meter")
+    totals = bench.driver.profile(EDGE - DAY_S, EDGE)
+    quadrants = named("varh", "1.0.5.8.0.255", "1.0.6.8.0.255")
+    columns = {**bench.meter_class.profile.columns, "import_varh": quadrants}
+    rows = bench.another_driver(columns=columns).profile(EDGE - DAY_S, EDGE)
+    assert rows == totals
+    assert len(rows) > 90
