@@ -15,6 +15,7 @@ from central.api.centre import Centre, stored_day
 from central.assets.loading import DAY_S, day_start_utc_s
 from central.assets.record import asset_record, hot_spot_c, percent, today_of
 from central.readings.events import MOST_SHOWN, read_events
+from wire.events import LARGEST_NUMBER
 
 
 def transformer_routes(centre: Centre) -> APIRouter:
@@ -75,7 +76,7 @@ def transformer_routes(centre: Centre) -> APIRouter:
     def events(
         request: Request,
         transformer_id: str,
-        first: Annotated[int, Query(ge=0)] = 0,
+        first: Annotated[int, Query(ge=0, le=LARGEST_NUMBER)] = 0,
         most: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 20,
     ) -> Response:
         grid = centre.grid()

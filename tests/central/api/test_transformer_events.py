@@ -52,6 +52,7 @@ def test_a_transformers_events_are_those_of_all_its_meters_and_of_no_other(
     path = f"/api/v1/transformers/t01/events?first={AT + own[1]}&most=1"
     assert [one["code"] for one in client.get(path).json()["events"]] == [own[-1]]
     assert client.get("/api/v1/transformers/t99/events").status_code == 404
+    assert client.get(f"/api/v1/transformers/t01/events?first={1 << 64}").status_code == 422
 
 
 def test_a_file_that_the_loader_has_not_finished_is_empty(
