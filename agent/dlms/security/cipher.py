@@ -2,9 +2,14 @@
 
 A `Cipher` belongs to one association. It takes each invocation counter from
 the store before it uses it, and never uses one twice. What comes back is
-refused, and never looked at, unless it has the protection that was sent (tag
-and encryption), comes from the system title that the association knows, and
-has a counter higher than the one before it under the same key.
+refused, and never looked at, unless it has the protection that was sent (tag,
+encryption, the dedicated key where that is used), comes from the system title
+that the association knows, and has a counter higher than the one before it
+under the same key.
+
+Not promised: without high-level security or a dedicated key nothing in an
+answer is new to an association, so one that was recorded in an earlier
+association can be played back in a later one.
 Source: DLMS UA Green Book ed. 8, 9.2.7 (APDU protection).
 """
 
@@ -231,6 +236,11 @@ class Cipher:
                 f"the invocation counter of an answer is {answer.counter}, it was "
                 f"{self._heard[answer.dedicated]} before and has to rise; it was not used"
             )
+        if self._established and self._mode == "dedicated" and not answer.dedicated:
+            raise ReplyUnprotected(
+                "expected an answer under the dedicated key, one came under the global key: it may "
+                "be of an earlier association; it was not used"
+            )
         key = self._dedicated_key if answer.dedicated else self._keys.encryption
         if not key:
             raise ReplyUnprotected("an answer came under a dedicated key, none was agreed")
@@ -284,5 +294,11 @@ class PushCipher:
                 f"{self._heard} before and has to rise; it was not used"
             )
         plain = unwrapped(push, self._keys.encryption, self._keys.authentication, push.title)
+        # Without a tag anything can be deciphered: noise must not teach a title or a counter.
+        if plain[:1] != bytes([Apdu.DATA_NOTIFICATION]):
+            raise ReplyForged(
+                f"expected a data-notification (0f) from system title {push.title.hex()}, "
+                f"deciphered {plain[:8].hex() or 'nothing'}; the keys are not this meter's"
+            )
         self._heard, self.title = push.counter, push.title
         return plain

@@ -323,3 +323,22 @@ def test_counters_of_the_dedicated_and_the_global_key_rise_each_for_itself():
     cipher = Cipher(a_security(ciphering="dedicated"), METER_TITLE, dedicated_key=DEDICATED[:16])
     for counter, (tag, key) in itertools.product((3, 4), ((0xCC, EK), (0xD4, DEDICATED[:16]))):
         assert cipher.reveal(ciphered(ANSWER, counter, tag, key=key)) == ANSWER
+
+
+def test_an_answer_under_the_global_key_is_refused_where_a_dedicated_one_was_agreed():
+    cipher = Cipher(a_security(ciphering="dedicated"), METER_TITLE, dedicated_key=DEDICATED[:16])
+    cipher.establish()
+    for tag in (0xCC, 0xDB):
+        with pytest.raises(ReplyUnprotected, match="earlier association"):
+            cipher.reveal(ciphered(ANSWER, 9, tag))
+    assert cipher.reveal(ciphered(ANSWER, 3, 0xD4, key=DEDICATED[:16])) == ANSWER
+
+
+@pytest.mark.parametrize("counter", [1, 2**32 - 1])
+def test_a_push_of_another_meter_without_a_tag_neither_teaches_its_title_nor_its_counter(counter):
+    push = bytes.fromhex("0f00000001000600001391")
+    cipher = PushCipher(Keys(EK, b""))
+    other = ciphered(push, counter, 0xDB, control=0x20, key=bytes(16), title=b"METERTWO")
+    with pytest.raises(ReplyForged, match="the keys are not this meter's"):
+        cipher.reveal(other)
+    assert cipher.reveal(ciphered(push, 0, 0xDB, control=0x20)) == push
