@@ -5,7 +5,8 @@ the row of that interval says how far these are apart: so each read bounds the
 counter. Rows in between carry the bounds from one end to the next; when one
 value is left, it is the counter, exactly. Until then, and beyond a row that
 is missing, nothing is said: such an interval stays absent and may be asked
-for again. Bounds that contradict each other are dropped.
+for again. Where a clock that was set back struck an end twice, nothing is
+counted across it. Bounds that contradict each other are dropped.
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ class Anchor:
         self._period_s = period_s
         self._deltas: dict[int, int] = {}
         self._pending: dict[int, tuple[int, int]] = {}
+        self._twice: set[int] = set()
         self._reference: tuple[int, int, int] | None = None
         """(end, lowest, highest counter there)."""
 
     def learn(self, deltas: Mapping[int, int]) -> None:
         """Energies of the intervals with these ends."""
-        self._deltas |= deltas
+        self._deltas |= {end: gained for end, gained in deltas.items() if not self._barred(end)}
         for end in sorted(self._deltas)[: max(0, len(self._deltas) - _MOST_ENDS)]:
             del self._deltas[end]
         for end in sorted(self._pending):
@@ -59,8 +61,23 @@ class Anchor:
                 lowest, highest = self._pending.pop(end)
                 self._bound(end, lowest - gained, highest)
 
+    def forget(self, end_utc_s: int) -> None:
+        """The row of this end does not hold the energy of a whole interval."""
+        self._deltas.pop(end_utc_s, None)
+
+    def struck_twice(self, end_utc_s: int) -> None:
+        """The clock struck this end twice: it has no counter, and its rows join no others."""
+        self._twice = {*sorted(self._twice)[-_MOST_ENDS:], end_utc_s}
+        self.forget(end_utc_s)
+        self.forget(end_utc_s + self._period_s)
+        self._pending.pop(end_utc_s, None)
+        if self._reference is not None and self._reference[0] == end_utc_s:
+            self._reference = None
+
     def saw(self, end_utc_s: int, lowest: int, highest: int) -> None:
         """Between this end and the next the counter was read, and lay in [lowest, highest]."""
+        if end_utc_s in self._twice:
+            return
         known = self._pending.get(end_utc_s)
         # Several reads of one interval: the first bounds its beginning, the last its end.
         self._pending[end_utc_s] = (
@@ -86,7 +103,11 @@ class Anchor:
         """Ends in [first, last] whose energies are not known, ascending."""
         period_s = self._period_s
         first = first_utc_s + -first_utc_s % period_s
-        return [e for e in range(first, last_utc_s + 1, period_s) if e not in self._deltas]
+        ends = range(first, last_utc_s + 1, period_s)
+        return [end for end in ends if end not in self._deltas and not self._barred(end)]
+
+    def _barred(self, end: int) -> bool:
+        return end in self._twice or end - self._period_s in self._twice
 
     def _bound(self, end: int, lowest: int, highest: int) -> None:
         if self._reference is not None:
@@ -187,6 +208,10 @@ class Anchored:
         """Rows with counters; absent where one of them is not known for certain."""
         broken = {stamp + -stamp % self._period_s for stamp in answer.off_utc_s}
         for name, anchor in self._anchors.items():
+            for end in broken:
+                anchor.forget(end)
+            for end in broken.intersection(answer.off_utc_s):
+                anchor.struck_twice(end)
             deltas = {}
             for row in answer.rows:
                 delta = getattr(row, name)

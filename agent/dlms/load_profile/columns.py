@@ -111,7 +111,7 @@ class ProfileAnswer:
     newest_utc_s: int = 0
     """Earliest and latest stamp of all rows that came; 0 where none did."""
     off_utc_s: tuple[int, ...] = ()
-    """Stamps of rows that were passed over: off the period, or a stamp for the second time."""
+    """Stamps of rows, in the range or not, off the period or with a stamp for the second time."""
 
 
 def joined(answers: Sequence[ProfileAnswer]) -> ProfileAnswer:
@@ -193,18 +193,19 @@ class Columns:
         self, rows: Any, first_utc_s: int, last_utc_s: int
     ) -> tuple[list[ProfileRow], list[int]]:
         kept: dict[int, ProfileRow] = {}
+        seen: set[int] = {_NO_STAMP}
         off_utc_s: list[int] = []
         for fields in rows:
             end_utc_s = fields[0]
-            if not first_utc_s <= end_utc_s <= last_utc_s:
+            if end_utc_s in seen or end_utc_s % self.period_s:
+                if end_utc_s != _NO_STAMP:
+                    off_utc_s.append(end_utc_s)
+                if end_utc_s in kept:
+                    first = kept[end_utc_s]
+                    kept[end_utc_s] = replace(first, flags=first.flags | _CLOCK_UNTRUSTED)
                 continue
-            if end_utc_s % self.period_s:
-                off_utc_s.append(end_utc_s)
-            elif end_utc_s in kept:
-                first = kept[end_utc_s]
-                kept[end_utc_s] = replace(first, flags=first.flags | _CLOCK_UNTRUSTED)
-                off_utc_s.append(end_utc_s)
-            else:
+            seen.add(end_utc_s)
+            if first_utc_s <= end_utc_s <= last_utc_s:
                 kept[end_utc_s] = ProfileRow(*fields)
         if off_utc_s:
             log.info("%s: %d rows off the period or with a known stamp", self.meter, len(off_utc_s))

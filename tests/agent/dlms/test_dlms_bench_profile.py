@@ -234,7 +234,7 @@ INSTANTS = st.sampled_from(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     life=LIVES,
     now_utc_s=INSTANTS,
