@@ -241,11 +241,11 @@ class Client:
             answer = self._action_answer(request, invoke, what)
             expected = number if number < len(requests) else 0
             if answer.taken != expected:
-                raise AnswerMalformed(
-                    f"{self.name}: ACTION {what}: expected "
-                    f"{f'block {expected} to be acknowledged' if expected else 'the result'}, came "
-                    f"{f'block {answer.taken}' if answer.taken else 'the result'}"
+                wanted, came = (
+                    f"block {block} acknowledged" if block else "the result"
+                    for block in (expected, answer.taken)
                 )
+                raise AnswerMalformed(f"{self.name}: ACTION {what}: expected {wanted}, came {came}")
         if answer.block:
             data = self._joined(
                 answer,

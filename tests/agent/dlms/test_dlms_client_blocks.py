@@ -172,9 +172,9 @@ def test_a_meter_that_takes_less_than_a_block_is_asked_for_nothing():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("c704c100000002", "block 1 to be acknowledged, came block 2"),
-        ("c701c10000", "block 1 to be acknowledged, came the result"),
-        ("c702c1010000000103090100", "block 1 to be acknowledged, came the result"),
+        ("c704c100000002", "expected block 1 acknowledged, came block 2 acknowledged"),
+        ("c701c10000", "expected block 1 acknowledged, came the result"),
+        ("c702c1010000000103090100", "expected block 1 acknowledged, came the result"),
         ("c704c10000", "ends early"),
     ],
 )
