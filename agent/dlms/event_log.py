@@ -226,21 +226,39 @@ class EventLogReader:
             rows, _ = decode_rows(data)
         except axdr.AxdrError as error:
             raise AnswerMalformed(f"{self._meter}: its entries are malformed: {error}") from error
-        events: list[MeterEvent] = []
-        at_utc_s: int | None = None
         for row in rows:
             if len(row) <= max(columns.clock, columns.code, *columns.details):
                 raise RowsDoNotFit(f"{self._meter}: an entry has {len(row)} columns: {row!r}")
             clock, code = row[columns.clock], row[columns.code]
-            # A clock left out is that of the entry before: several things at once.
-            if isinstance(clock, bytes):
-                at_utc_s = self._time.utc_s(clock)
-            if at_utc_s is None or not isinstance(clock, bytes | None) or not isinstance(code, int):
+            if not isinstance(clock, bytes | None) or not isinstance(code, int):
                 raise RowsDoNotFit(
                     f"{self._meter}: expected a date-time and a code, came {clock!r} and {code!r}"
                 )
-            events.append(MeterEvent(self._name, at_utc_s, code, _detail(row, columns.details)))
-        return events
+        stamps_utc_s = self._stamps([row[columns.clock] for row in rows])
+        return [
+            MeterEvent(self._name, at_utc_s, row[columns.code], _detail(row, columns.details))
+            for row, at_utc_s in zip(rows, stamps_utc_s, strict=True)
+        ]
+
+    def _stamps(self, clocks: Sequence[bytes | None]) -> list[int]:
+        """Stamps of entries; one that has none, or no whole date, happened with the one before.
+
+        Raises AnswerMalformed where no entry has one.
+        """
+        found: list[int | None] = []
+        for clock in clocks:
+            at_utc_s = found[-1] if found else None
+            if clock is not None:
+                try:
+                    at_utc_s = self._time.utc_s(clock)
+                except AnswerMalformed as error:
+                    # A meter that has lost its clock logs just that: other entries are not worse.
+                    log.info("%s: taken as of the entry before: %s", self._meter, error)
+            found.append(at_utc_s)
+        known = [at_utc_s for at_utc_s in found if at_utc_s is not None]
+        if found and not known:
+            raise AnswerMalformed(f"{self._meter}: expected dates and times, came {clocks[0]!r}")
+        return [known[0] if at_utc_s is None else at_utc_s for at_utc_s in found]
 
 
 def _detail(row: Sequence[Any], names: dict[int, str]) -> str:

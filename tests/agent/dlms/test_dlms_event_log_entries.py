@@ -117,3 +117,26 @@ def test_a_log_that_refuses_both_is_refused_by_range():
 def test_a_single_entry_that_is_too_large_is_an_error():
     with pytest.raises(AnswerTooLarge):
         a_driver(with_entries([NOW_UTC_S], most_entries=0), logs=LOGS).events("fraud", 0)
+
+
+@pytest.mark.parametrize("habit", ["range refused", "newest first"])
+def test_an_entry_whose_clock_was_lost_costs_no_other_entry(habit):
+    stamps = [NOW_UTC_S - 600 * ago for ago in reversed(range(5))]
+    meter = with_entries(stamps, habit)
+    entries = meter.logs[FRAUD][1]
+    for place in (0, 2, 3):
+        stamp = stamps[place]
+        lost = b"\xff" * 12 if place < 3 else None
+        clock = axdr.NULL if lost is None else axdr.octets(lost)
+        entries[place] = (stamp, axdr.structure(clock, axdr.number(18, place)))
+    events = a_driver(meter, logs=LOGS).events("fraud", 0)
+    assert sorted(event.code for event in events) == [0, 1, 2, 3, 4]
+    assert {event.at_utc_s for event in events} <= set(stamps)
+
+
+def test_a_log_without_any_clock_is_an_error():
+    meter = with_entries([NOW_UTC_S])
+    entry = axdr.structure(axdr.octets(b"\xff" * 12), axdr.number(18, 1))
+    meter.logs[FRAUD][1][:] = [(NOW_UTC_S, entry)]
+    with pytest.raises(AnswerMalformed, match="expected dates and times"):
+        a_driver(meter, logs=LOGS).events("fraud", 0)
