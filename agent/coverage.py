@@ -13,6 +13,8 @@ _LOOK_AGAIN_S = 86_400
 """After so long, what the meter did not have is asked for again in any case."""
 _LOOK_AGAIN_SOONEST_S = 3600
 """However often the meter goes away and comes back."""
+_BRIDGED = 8
+"""A row that is known costs less than a request of its own for those beyond it."""
 _MOST_POSITIONS = 1 << 17
 """Ends remembered, three years of quarters: a clock that is far off must cost no memory."""
 _FAILURES_IN_DOUBT = 2
@@ -139,12 +141,13 @@ class SecondLook:
         self._asked = sorted(self._lacking)
 
     def gap(self, most: int) -> Gap | None:
-        """The newest run of ends to be asked again, at most `most` long."""
+        """The newest run of ends to be asked again, few known ones between them; `most` long."""
         if not self._asked:
             return None
         last = first = self._asked[-1]
+        earliest = last - (most - 1) * self._interval_s
         for end in self._asked[-2 : -most - 1 : -1]:
-            if end != first - self._interval_s:
+            if end < max(earliest, first - _BRIDGED * self._interval_s):
                 break
             first = end
         return Gap(first, last)

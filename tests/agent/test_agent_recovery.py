@@ -248,3 +248,15 @@ def test_holes_that_left_the_window_while_the_agent_was_off_are_reported_and_fil
     holes = [T0 - k * S for k in range(149, 119, -1)]
     assert flags_by_end(meter.expire(now)) == dict.fromkeys(holes, Quality.NO_DATA)
     assert read_all(meter, now) == dict.fromkeys(holes, Quality.PROFILE)
+
+
+def test_what_an_hourly_profile_lacks_is_asked_again_in_few_requests() -> None:
+    now = T0 + S - 1.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(0, 192, 4)})
+    meter = meter_of(driver, now, recover_s=192 * S, history_s=400 * S)
+    read_all(meter, now)
+    asked = len(driver.asked)
+    driver.recorded |= {T0 + k * S: 9 for k in range(1, 97)}
+    meter.expire(now + 86_400)
+    assert set(read_all(meter, now + 86_400, 192)) == {T0 + k * S for k in range(1, 97)}
+    assert len(driver.asked) - asked <= 3
