@@ -84,6 +84,9 @@ class ProfileMeter:
         self._second_look.begin(now_utc_s, self._history_begin(now_utc_s))
         self._obstacle = Obstacle()
         self._away = False
+        self._mute = False
+        """Whether intervals were reported missing and none has come yet."""
+        self._given = False
         self._epoch = self._new_epoch()
 
     @property
@@ -146,6 +149,10 @@ class ProfileMeter:
             if row.end_utc_s > self._not_before and row.end_utc_s % self._interval_s == 0
         }
         closed = self._close(gap, found, now_utc_s)
+        if self._mute and self._given:
+            # A meter that tells energies alone has counters, also of before, once one is certain.
+            self._mute = False
+            self._second_look.came_back()
         if self._exchange_unmarked and gap.first_end_utc_s <= self._not_before + self._interval_s:
             self._exchange_unmarked = False
             _mark_exchange(closed)
@@ -171,6 +178,7 @@ class ProfileMeter:
                 continue
             values = _values(found[end], self._driver.quantities) if end in found else _NO_DATA
             if not values[-1] & _LACKS:
+                self._given = True
                 closed.append((end, values))
                 self._second_look.found(end)
                 self._unreported.discard(end)
@@ -197,6 +205,7 @@ class ProfileMeter:
         return [(end, _NO_DATA)]
 
     def _reported(self, end: int) -> None:
+        self._mute = self._mute or not self._given
         if end > self._not_before:
             self._second_look.reported([end])
         self._now_known(end)

@@ -260,3 +260,19 @@ def test_what_an_hourly_profile_lacks_is_asked_again_in_few_requests() -> None:
     meter.expire(now + 86_400)
     assert set(read_all(meter, now + 86_400, 192)) == {T0 + k * S for k in range(1, 97)}
     assert len(driver.asked) - asked <= 3
+
+
+def test_a_meter_whose_first_counters_come_late_is_asked_for_the_earlier_ones_within_hours() -> (
+    None
+):
+    """As one whose profile holds energies, until its registers have told enough."""
+    driver = Meter()
+    meter = meter_of(driver, T0 + 5.0, recover_s=96 * S, history_s=192 * S)
+    got: dict[int, int] = {}
+    for step in range(12):
+        now = T0 + step * S + 200.0
+        if step == 3:
+            driver.recorded |= {T0 + k * S: 9 for k in range(-96, 12)}
+        got |= read_all(meter, now)
+        meter.expire(now)
+    assert [got[T0 + k * S] for k in range(-80, 12)] == [Quality.PROFILE] * 92
