@@ -5,7 +5,8 @@ does not need. A quantity of several columns is their sum, and missing where one
 of them is. Rules: a null clock is the stamp before plus the capture
 period; a null value is the value before, or missing, as the class says; of
 rows with the same stamp the first counts and is marked, because the meter's
-clock was set back; a row whose stamp is not on the period is passed over.
+clock was set back; a row whose stamp is not on the period, or no whole date, is
+passed over.
 Where the buffer begins with its newest row, a null clock is the stamp above it
 less the period, and "before" and "first" mean what the meter wrote earlier:
 but for a null value, which is the one above it.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
@@ -216,25 +218,38 @@ class Columns:
         flags = [_PROFILE] * count
         if self.profile.status is not None:
             flags = self._status(columns[self.positions[self.profile.status]])
-        if set(map(type, clocks)) == {bytes}:
-            ends_utc_s = list(map(self.time.utc_s, clocks))
-        else:
-            ends_utc_s = self._filled_clocks(clocks)
-        suspect = {octets for octets in clocks if octets is not None and untrusted(octets)}
+        ends_utc_s = self._ends(clocks)
+        suspect = {
+            octets
+            for octets, end_utc_s in zip(clocks, ends_utc_s, strict=True)
+            if octets is not None and end_utc_s != _NO_STAMP and untrusted(octets)
+        }
         if suspect:
             for row, octets in enumerate(clocks):
                 if octets in suspect:
                     flags[row] |= _CLOCK_UNTRUSTED
         return ends_utc_s, flags
 
+    def _ends(self, clocks: Sequence[Any]) -> list[int]:
+        if set(map(type, clocks)) == {bytes}:
+            with suppress(AnswerMalformed):
+                return list(map(self.time.utc_s, clocks))
+        return self._filled_clocks(clocks)
+
     def _filled_clocks(self, clocks: Sequence[Any]) -> list[int]:
-        """Stamps with those of null clocks; nothing is known before the first that is written."""
+        """Stamps with those of null clocks; nothing is known before the first that is written,
+        nor between one that is no whole date and the next."""
         ends_utc_s: list[int] = []
         step_s = self.period_s if self.profile.order == "oldest first" else -self.period_s
         previous = _NO_STAMP
         for octets in clocks:
             if isinstance(octets, bytes):
-                previous = self.time.utc_s(octets)
+                try:
+                    previous = self.time.utc_s(octets)
+                except AnswerMalformed as error:
+                    # The meter had lost its clock: rows around this one are none the worse for it.
+                    log.warning("%s: a row is passed over: %s", self.meter, error)
+                    previous = _NO_STAMP
             elif octets is not None:
                 raise RowsDoNotFit(
                     f"{self.meter}: expected a row's clock as a date-time, came {octets!r}"

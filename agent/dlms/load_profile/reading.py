@@ -383,5 +383,5 @@ class ProfileReader:
 
     def _note_newest(self, answer: ProfileAnswer, until_utc_s: int) -> None:
         now_utc_s = self._clock.now_utc_s()
-        if answer.count and until_utc_s >= now_utc_s:
+        if answer.newest_utc_s and until_utc_s >= now_utc_s:
             self.newest = (now_utc_s, answer.newest_utc_s)

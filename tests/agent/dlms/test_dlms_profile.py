@@ -426,3 +426,26 @@ def test_rows_may_come_as_a_compact_array():
     first = EDGE - 20 * PERIOD_S
     compact = Compact(meter.clock, meter.rows)
     assert read(a_driver(compact).profile(first, EDGE)) == written(meter.rows, first, EDGE)
+
+
+@pytest.mark.parametrize("access", ["range", "entry", "range, else entry"])
+@pytest.mark.parametrize("habit", ["", "null clocks", "newest first"])
+def test_a_row_without_a_whole_date_costs_only_the_rows_that_count_from_it(habit, access):
+    lost = [EDGE - ago * PERIOD_S for ago in (0, 4, 5, 9)]
+
+    class Forgetful(PlainMeter):
+        def octets(self, utc_s):
+            whole = super().octets(utc_s)
+            return b"\xff" * 4 + whole[4:] if utc_s in lost else whole
+
+    whole = a_meter(40, habit)
+    meter = Forgetful(whole.clock, whole.rows, whole.habits)
+    driver = a_driver(meter, access=access, order=order([habit]))
+    first = EDGE - 12 * PERIOD_S
+    found = read(driver.profile(first, EDGE))
+    expected = written(meter.rows, first, EDGE)
+    if habit == "null clocks":
+        assert len(found) >= 3
+        assert found.items() <= expected.items()
+    else:
+        assert found == {end: row for end, row in expected.items() if end not in lost}
