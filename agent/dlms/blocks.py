@@ -22,16 +22,25 @@ class Block(Protocol):
     def last(self) -> bool: ...
 
 
-def joined(first: Block, after: Callable[[int], Block], *, longest: int, what: str) -> bytes:
+def joined(
+    first: Block,
+    after: Callable[[int], Block],
+    *,
+    longest: int,
+    in_time: Callable[[], None],
+    what: str,
+) -> bytes:
     """The data of all blocks; `after(number)` asks for the next one.
 
     A last block may be empty; one before it may not, so that no meter keeps us
-    asking. Raises AnswerMalformed, AnswerTooLarge (`longest` bytes) and what
-    `after` raises.
+    asking; `in_time` is called before each is asked for, and raises when all of
+    them take too long. Raises AnswerMalformed, AnswerTooLarge (`longest` bytes)
+    and what these two raise.
     """
     parts = [first.data or b""]
     size, number, last = len(parts[0]), first.block, first.last
     while not last:
+        in_time()
         block = after(number)
         if block.block != number + 1:
             raise AnswerMalformed(f"{what}: expected block {number + 1}, came {block.block}")

@@ -6,11 +6,13 @@ travels in general blocks if it is longer than the meter takes.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from agent.dlms.constants import Apdu
-from agent.dlms.errors import said_by
+from agent.dlms.errors import NoAnswer, said_by
 from agent.dlms.link.carrier import Carrier
 
 if TYPE_CHECKING:
@@ -26,10 +28,21 @@ ObserveApdu = Callable[[str, bytes, bytes], None]
 class Channel:
     """What carries requests of one association; without cipher until it has one."""
 
-    def __init__(self, carrier: Carrier, *, name: str, observe: ObserveApdu | None = None) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        *,
+        name: str,
+        observe: ObserveApdu | None = None,
+        exchange_s: float = math.inf,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`exchange_s` is the longest time of one request with all blocks of it and its answer."""
         self._carrier = carrier
         self._name = name
         self._observe = observe
+        self._exchange_s = exchange_s
+        self._now_s = now_s
         self.cipher: Cipher | None = None
         self.longest_carried = 0
         """Longest APDU that the meter takes, bytes; 0 = no limit."""
@@ -46,6 +59,19 @@ class Channel:
     def longest_answer(self) -> int:
         """Most bytes of one answer, blocks joined."""
         return self._carrier.longest_answer
+
+    def in_time(self, what: str) -> Callable[[], None]:
+        """What is called before each block from now on: raises NoAnswer when time is up."""
+        until_s = self._now_s() + self._exchange_s
+
+        def check() -> None:
+            if self._now_s() >= until_s:
+                raise NoAnswer(
+                    f"the blocks of {what} took longer than {self._exchange_s:.0f} s; ask for less "
+                    "at a time (slice_rows of the meter class) or raise its exchange_s"
+                )
+
+        return check
 
     def request(self, plain: bytes, what: str) -> bytes:
         """The plain answer; raises what the carrier raises, ProtectionFailed, CountersExhausted."""
@@ -80,7 +106,7 @@ class Channel:
         # Few meters send or take them.
         from agent.dlms.general_blocks import GeneralBlocks
 
-        return GeneralBlocks(self._carrier, what)
+        return GeneralBlocks(self._carrier, what, self.in_time(what))
 
     def _tell(self, direction: str, carried: bytes, plain: bytes) -> None:
         if self._observe is not None:

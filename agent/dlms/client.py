@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -72,16 +73,18 @@ class Client:
         lists: bool = True,
         general_blocks: bool = False,
         release: bool = False,
+        exchange_s: float = 60.0,
         observe_apdu: ObserveApdu | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         invoke_ids: Sequence[int] = INVOKE_IDS,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """What is proposed, and how the association ends; raises ValueError for unusable keys.
 
         `max_pdu` is the longest APDU in bytes that the meter may send. `lists`:
         GET with list; `general_blocks`: general block transfer; `release`: RLRQ
-        is sent before the link ends. `random_bytes` makes challenges and
-        dedicated keys.
+        is sent before the link ends. `exchange_s`: what all blocks of one answer
+        may take, in s of `now_s`. `random_bytes` makes challenges and dedicated keys.
         """
         if security.ciphering != "none" or security.mechanism == "hls-gmac":
             usable(security)
@@ -97,6 +100,8 @@ class Client:
         )
         self._release = release
         self._observe = observe_apdu
+        self._exchange_s = exchange_s
+        self._now_s = now_s
         self._random_bytes = random_bytes
         self._invoke_ids: Iterator[int] = itertools.cycle(invoke_ids)
         self._association = Association(0, 0)
@@ -315,7 +320,13 @@ class Client:
 
     def _joined(self, first: Block, after: Callable[[int], Block], what: str) -> bytes:
         with said_by(self.name):
-            return joined(first, after, longest=self._channel.longest_answer, what=what)
+            return joined(
+                first,
+                after,
+                longest=self._channel.longest_answer,
+                in_time=self._channel.in_time(what),
+                what=what,
+            )
 
     def _get_answer(self, request: bytes, invoke: int, what: str) -> GetAnswer:
         answer = self._channel.request(request, f"GET {what}")
@@ -353,7 +364,13 @@ class Client:
         return value, end
 
     def _new_channel(self) -> Channel:
-        return Channel(self._carrier, name=self.name, observe=self._observe)
+        return Channel(
+            self._carrier,
+            name=self.name,
+            observe=self._observe,
+            exchange_s=self._exchange_s,
+            now_s=self._now_s,
+        )
 
 
 def read_counter(public: Client, attribute: Attribute) -> int:

@@ -274,6 +274,7 @@ class DlmsDriver:
             lists=link.lists,
             general_blocks=link.general_blocks,
             release=link.release,
+            exchange_s=link.exchange_s,
             observe_apdu=self._observe_apdu,
         )
 

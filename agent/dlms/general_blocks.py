@@ -8,6 +8,7 @@ for again, at most `TRIES` times without anything new. Source: IEC 62056-5-3,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from agent.dlms.apdu.general_block import HEAD_BYTES, GeneralBlock, general_block
@@ -31,9 +32,11 @@ def is_general_block(apdu: bytes) -> bool:
 class GeneralBlocks:
     """One request in pieces or its answer in pieces, or both."""
 
-    def __init__(self, carrier: Carrier, what: str) -> None:
+    def __init__(self, carrier: Carrier, what: str, in_time: Callable[[], None]) -> None:
+        """`in_time` is called before each piece, and raises when all of them take too long."""
         self._carrier = carrier
         self._what = what
+        self._in_time = in_time
         self._sent = 0
         """Number of the last piece that was sent."""
 
@@ -51,6 +54,7 @@ class GeneralBlocks:
         number, lost = 1, 0
         while True:
             last = number == len(pieces)
+            self._in_time()
             piece = GeneralBlock(number, 0, pieces[number - 1], last=last, window=WINDOW)
             answer = self._carrier.request(piece.encode(), self._what)
             if not is_general_block(answer):
@@ -99,6 +103,7 @@ class GeneralBlocks:
                 raise AnswerMalformed(
                     f"{self._what}: the meter streamed {stream} pieces, our window is {WINDOW}"
                 )
+            self._in_time()
             following = self._carrier_more() if block.streaming else None
             if following is None:
                 fruitless += 1

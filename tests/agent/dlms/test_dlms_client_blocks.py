@@ -17,6 +17,7 @@ from agent.dlms.errors import (
     AccessRefused,
     AnswerMalformed,
     DlmsError,
+    NoAnswer,
     RequestTooLong,
 )
 from agent.dlms.security.settings import Security
@@ -301,3 +302,30 @@ def test_any_answer_to_set_and_action_is_understood_or_an_error(data, head):
                 do(client)
             except DlmsError as error:
                 assert str(error).startswith("meter 7")  # noqa: PT017
+
+
+@pytest.mark.parametrize("form", ["data blocks", "general blocks"])
+def test_a_meter_that_answers_in_ever_further_blocks_is_left_when_time_is_up(form):
+    now_s = 0.0
+
+    def say(apdu: bytes) -> bytes:
+        nonlocal now_s
+        now_s += 1.0
+        if form == "general blocks":
+            number = int.from_bytes(apdu[4:6], "big") + 1 if apdu[0] == 0xE0 else 1
+            return b"\xe0\x00" + number.to_bytes(2, "big") + b"\x00\x00\x01\x09"
+        number = int.from_bytes(apdu[3:7], "big") + 1 if apdu[1] == 2 else 1
+        return bytes([0xC4, 2, apdu[2], 0]) + number.to_bytes(4, "big") + b"\x00\x01\x09"
+
+    carrier = a_carrier(say, conformance=ALL)
+    client = Client(
+        carrier,
+        Security(),
+        name="meter 7",
+        general_blocks=True,
+        exchange_s=20.0,
+        now_s=lambda: now_s,
+    )
+    with client, pytest.raises(NoAnswer, match=r"meter 7: the blocks of .* took longer than 20 s"):
+        client.get(VALUE)
+    assert now_s <= 22.0
