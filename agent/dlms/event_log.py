@@ -48,6 +48,7 @@ ENTRIES: Final = 32
 """Asked for at once by number; halved while it is too much."""
 _LOOKED_AT: Final = 8
 """Entries whose stamps say in which order the log is."""
+_HOUR_S: Final = 3600
 _SET_BACK_S: Final = 3600
 """A clock may have been set back by so much between two entries."""
 _TEMPORARY: Final = "temporary-failure"
@@ -76,12 +77,14 @@ class EventLogReader:
         self._meter = f"{meter}, {name} log"
         self._columns: _Columns | None = None
         self._refuses_ranges = False
+        self._ranges_work = False
         self._order: Literal["oldest first", "newest first"] | None = None
 
     def forget(self) -> None:
         """Another meter answers now."""
         self._columns = None
         self._refuses_ranges = False
+        self._ranges_work = False
         self._order = None
 
     def read(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
@@ -93,7 +96,11 @@ class EventLogReader:
         if self._refuses_ranges:
             return self._by_entry(client, after_utc_s)
         try:
-            return self._by_range(client, after_utc_s)
+            events = self._by_range(client, after_utc_s)
+            if events or not self._leaves_out(client):
+                return events
+            why: object = "its newest entry does not come"
+            events = self._by_entry(client, after_utc_s)
         except (AccessRefused, ServiceRefused) as error:
             if _TEMPORARY in str(error):
                 raise
@@ -101,9 +108,29 @@ class EventLogReader:
                 events = self._by_entry(client, after_utc_s)
             except (AccessRefused, ServiceRefused):
                 raise error from None
-            log.warning("%s: reads it by entry from now on; by range: %s", self._meter, error)
+            why = error
+        log.warning("%s: reads it by entry from now on; by range: %s", self._meter, why)
         self._refuses_ranges = True
         return events
+
+    def _leaves_out(self, client: Client) -> bool:
+        """Whether the newest entry does not come by range; asked until one has come."""
+        if self._ranges_work:
+            return False
+        try:
+            newest = self._newest(client)
+        except (AccessRefused, ServiceRefused):
+            return False
+        return newest is not None and not self._stretch(client, newest - _HOUR_S, newest + _HOUR_S)
+
+    def _newest(self, client: Client) -> int | None:
+        """Stamp of the entry that was written last; None where there is none."""
+        in_use = self._entries_in_use(client)
+        if in_use == 0:
+            return None
+        newest_first = in_use > ENTRIES and self._begins_with_newest(client, in_use)
+        at = 1 if newest_first else in_use
+        return max((e.at_utc_s for e in self._selected(client, by_entry(at, at))), default=None)
 
     def _by_range(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
         until_utc_s = int(self._clock.now_utc_s()) + _AHEAD_S
@@ -126,9 +153,7 @@ class EventLogReader:
 
     def _by_entry(self, client: Client, after_utc_s: int) -> list[MeterEvent]:
         """All entries at or after an instant, looked for from the newest back."""
-        in_use = client.get(replace(self._settings.buffer, index=7))
-        if not isinstance(in_use, int) or in_use < 0:
-            raise AnswerMalformed(f"{self._meter}: expected entries in use, came {in_use!r}")
+        in_use = self._entries_in_use(client)
         newest_first = in_use > ENTRIES and self._begins_with_newest(client, in_use)
         found: list[MeterEvent] = []
         most, read = ENTRIES, 0
@@ -151,6 +176,12 @@ class EventLogReader:
         kept = [event for event in found if event.at_utc_s >= after_utc_s]
         return sorted(kept, key=lambda event: event.at_utc_s)
 
+    def _entries_in_use(self, client: Client) -> int:
+        in_use = client.get(replace(self._settings.buffer, index=7))
+        if not isinstance(in_use, int) or in_use < 0:
+            raise AnswerMalformed(f"{self._meter}: expected entries in use, came {in_use!r}")
+        return in_use
+
     def _begins_with_newest(self, client: Client, in_use: int) -> bool:
         """Whether most stamps fall: a clock that was set back is one fall among many rises."""
         if self._order is None:
@@ -170,9 +201,14 @@ class EventLogReader:
             )
 
     def _stretch(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[MeterEvent]:
-        # A second more at each end: some meters leave the bounds out.
-        selection = by_range(self._time.octets(first_utc_s - 1), self._time.octets(last_utc_s + 1))
+        # More at each end: some meters leave the bounds out, some take whole hours only.
+        since_utc_s, until_utc_s = first_utc_s - 1, last_utc_s + 1
+        if until_utc_s - since_utc_s >= _HOUR_S:
+            since_utc_s -= since_utc_s % _HOUR_S
+            until_utc_s += -until_utc_s % _HOUR_S
+        selection = by_range(self._time.octets(since_utc_s), self._time.octets(until_utc_s))
         events = self._selected(client, selection)
+        self._ranges_work = self._ranges_work or bool(events)
         kept = [event for event in events if first_utc_s <= event.at_utc_s <= last_utc_s]
         return sorted(kept, key=lambda event: event.at_utc_s)
 

@@ -33,10 +33,17 @@ class _Stretch:
 class MeterClock:
     """What the meter's clock showed and shows, by true time (UTC seconds)."""
 
-    def __init__(self, ahead_s: float = 0.0, drift_ppm: float = 0.0, since_utc_s: float = 0.0):
-        """`ahead_s` at `since_utc_s`; `drift_ppm` microseconds a second from then on."""
+    def __init__(
+        self, ahead_s: float = 0.0, drift_ppm: float = 0.0, since_utc_s: float | None = None
+    ) -> None:
+        """`ahead_s` at `since_utc_s`; `drift_ppm` microseconds a second from then on, and before.
+
+        Raises ValueError for a drift without an instant at which it was so far ahead.
+        """
+        if drift_ppm and since_utc_s is None:
+            raise ValueError("a clock that drifts needs since_utc_s: when it was ahead_s ahead")
         self._drift = drift_ppm / 1e6
-        self._stretches = [_Stretch(since_utc_s, ahead_s)]
+        self._stretches = [_Stretch(since_utc_s or 0.0, ahead_s)]
         self.set_at: list[tuple[float, float]] = []
         """True instants at which it was set, and by how much, seconds."""
 

@@ -88,8 +88,8 @@ class EventLog:
         if isinstance(wanted, Entries):
             found = wanted.of(found)
         else:
-            first_s = wanted.first_s + ("start excluded" in quirks)
-            found = [entry for entry in found if first_s <= entry[0] <= wanted.last_s]
+            first_s, last_s = wanted.bounds(quirks)
+            found = [entry for entry in found if first_s <= entry[0] <= last_s]
         return SUCCESS, axdr.array(
             axdr.structure(*(_cells(entry, zone)[column] for column in wanted.columns))
             for entry in found

@@ -132,7 +132,7 @@ class LoadProfile:
         except Malformed:
             return OTHER_REASON, b""
         if isinstance(wanted, Range):
-            rows = self._ordered(self._in_range(wanted))
+            rows = self._ordered(self.rows(*wanted.bounds(self._meter.quirks)))
         else:
             rows = wanted.of(self._ordered(self.rows()))
         chosen = tuple(columns[place] for place in wanted.columns)
@@ -140,16 +140,6 @@ class LoadProfile:
         if "deltas" in self._meter.quirks:
             rows = self._deltas(rows)
         return SUCCESS, encode(rows, statuses, self._meter, chosen)
-
-    def _in_range(self, wanted: Range) -> list[Recorded]:
-        quirks, first_s, last_s = self._meter.quirks, wanted.first_s, wanted.last_s
-        if "range empty" in quirks:
-            return []
-        if "range ignored" in quirks:
-            return self.rows()
-        if "whole hours" in quirks:
-            first_s, last_s = first_s + -first_s % 3600, last_s - last_s % 3600
-        return self.rows(first_s + ("start excluded" in quirks), last_s)
 
     def _ordered(self, rows: list[Recorded]) -> list[Recorded]:
         return rows[::-1] if "newest first" in self._meter.quirks else rows

@@ -16,6 +16,7 @@ Captured = tuple[tuple[int, bytes], ...]
 """Class and logical name of each column; attribute 2 of it is captured."""
 Row = TypeVar("Row")
 _FIFO, _LIFO = 1, 2
+_FAR_S: Final = 1 << 40
 _BY: Final = {1: "range", 2: "entry"}
 
 
@@ -30,6 +31,17 @@ class Range:
     first_s: int
     last_s: int
     columns: tuple[int, ...]
+
+    def bounds(self, quirks: frozenset[str]) -> tuple[int, int]:
+        """First and last stamp as a meter with these habits takes them."""
+        if "range empty" in quirks:
+            return 1, 0
+        if "range ignored" in quirks:
+            return 0, _FAR_S
+        first_s, last_s = self.first_s, self.last_s
+        if "whole hours" in quirks:
+            first_s, last_s = first_s + -first_s % 3600, last_s - last_s % 3600
+        return first_s + ("start excluded" in quirks), last_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,8 @@ class PlainMeter:
             self.asked.append("log")
             first, last = (self.utc_s(octets) for octets in value[1:3])
             refused = "range refused" in self.habits
+            if "range empty" in self.habits:
+                first = last
             chosen = [entry for stamp, entry in entries if first < stamp < last]
         if len(chosen) > self.most_entries:
             raise AnswerTooLarge("too much")

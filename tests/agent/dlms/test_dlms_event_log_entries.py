@@ -140,3 +140,25 @@ def test_a_log_without_any_clock_is_an_error():
     meter.logs[FRAUD][1][:] = [(NOW_UTC_S, entry)]
     with pytest.raises(AnswerMalformed, match="expected dates and times"):
         a_driver(meter, logs=LOGS).events("fraud", 0)
+
+
+def test_a_log_whose_ranges_bring_nothing_is_read_by_entry_and_an_empty_one_is_not():
+    meter = with_entries([])
+    meter.habits = frozenset({"range empty"})
+    driver = a_driver(meter, logs=LOGS)
+    assert driver.events("fraud", NOW_UTC_S - 500) == []
+    assert "log entry" not in meter.asked
+    write(meter, [NOW_UTC_S - 400])
+    assert [event.code for event in driver.events("fraud", NOW_UTC_S - 500)] == [0]
+    meter.asked.clear()
+    driver.events("fraud", NOW_UTC_S - 500)
+    assert "log" not in meter.asked, "that ranges bring nothing is remembered"
+
+
+def test_that_ranges_work_is_asked_once():
+    meter = with_entries([NOW_UTC_S - 90_000])
+    meter.habits = frozenset()
+    driver = a_driver(meter, logs=LOGS)
+    for _ in range(3):
+        assert driver.events("fraud", NOW_UTC_S - 500) == []
+    assert meter.asked.count("log entry") == 1
