@@ -156,14 +156,20 @@ def _values(value: Any) -> Iterator[bytes]:
 
 
 def read_private(path: Path) -> bytes:
-    """Content of a file of secrets; raises OSError, and ConfigError where others get at them.
+    """Content of a file of secrets; raises ConfigError, also where others get at them.
 
     A user who is neither root nor the one who reads could change the file,
     whatever its mode.
     """
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        content = file.read(_MOST_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); correct the path, or chown the file to "
+            "the agent's user"
+        ) from error
     mode, user = status.st_mode & 0o777, os.geteuid()
     if mode & 0o077:
         raise ConfigError(
@@ -184,11 +190,6 @@ def read_private(path: Path) -> bytes:
 def _read_file(path: Path) -> bytes:
     try:
         return read_private(path)
-    except OSError as error:
-        raise CredentialsError(
-            f"{path}: cannot be read ({error.strerror}); correct [credentials] file, or chown the "
-            "file to the agent's user"
-        ) from error
     except ConfigError as error:
         raise CredentialsError(str(error)) from error
 

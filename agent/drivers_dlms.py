@@ -72,7 +72,7 @@ def public_client(line: LineConfig, meter: MeterConfig, port: Port) -> Client:
 
 
 def credential_of(config: AgentConfig, meter: MeterConfig) -> Credential:
-    """The meter's secrets, from [credentials] or its password file; raises OSError, ConfigError."""
+    """The meter's secrets, from [credentials] or its password file; raises ConfigError."""
     if meter.credentials is not None:
         if config.credentials is None:
             raise CredentialsError(

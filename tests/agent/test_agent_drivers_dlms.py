@@ -153,7 +153,7 @@ def test_a_line_over_tcp_has_a_tcp_port_with_the_pace_of_the_line_behind(tmp_pat
         (
             SERIAL,
             meter("idis_residential", None, more='password_file = "nowhere"\n'),
-            r"password_file: .*nowhere",
+            r"password_file: .*nowhere: cannot be read \(No such file.*; correct the path, or",
         ),
     ],
 )
