@@ -8,6 +8,7 @@ that cannot give its own. Source: IEC 62056-5-3, 6.2; DLMS UA Green Book ed. 8, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from agent.dlms.apdu.association import (
     Association,
@@ -64,7 +65,9 @@ def associate(
         if answer.title:
             cipher.learn_title(answer.title)
         initiate = cipher.reveal(initiate)
-    association = initiate_response(initiate)
+    agreed = initiate_response(initiate)
+    # Some meters list all that they can do, also what was not proposed.
+    association = replace(agreed, conformance=agreed.conformance & conformance)
     channel.cipher = cipher
     channel.longest_carried = association.max_pdu
     channel.general_blocks = bool(association.conformance & Conformance.GENERAL_BLOCK_TRANSFER)

@@ -102,6 +102,19 @@ def test_a_set_that_does_not_fit_and_may_not_be_cut_is_not_sent():
     assert len(carrier.asked) == 1
 
 
+def test_what_was_not_proposed_is_not_used_even_if_the_meter_says_that_it_can():
+    setting = Settable()
+
+    def say(apdu: bytes) -> bytes:
+        return setting(apdu) if apdu[0] == 0xC1 else bytes([0xC4, 1, apdu[2], 0, 0x11, 5])
+
+    carrier = a_carrier(say, conformance=ALL, max_pdu=60)
+    with Client(carrier, Security(), name="meter 7", lists=False) as client:
+        assert client.get_many([VALUE, VALUE]) == [5, 5]
+        client.set(VALUE, axdr.octets(bytes(100)))
+    assert [apdu[:2].hex() for apdu in carrier.asked[1:4]] == ["c001", "c001", "c102"]
+
+
 class Actable:
     """Takes the parameters of one ACTION, whole or in blocks, and returns them in blocks."""
 
