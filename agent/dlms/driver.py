@@ -259,7 +259,7 @@ class DlmsDriver:
                 raise error
         value = read_counter(self._new_client(PUBLIC_CLIENT, Security()), where)
         counter.raise_above(value)
-        log.warning("%s: its invocation counter goes on above the meter's %d", self._name, value)
+        log.warning("%s: the meter has seen counter %d, ours goes on above it", self._name, value)
 
     def _own_client(self) -> Client:
         return self._new_client(self._class.client_sap, self._security)
