@@ -156,6 +156,7 @@ class _Document:
         agent.finish()
         self._refuse_duplicates(config)
         self._refuse_names_without_source(config)
+        self._refuse_pushed_without_names(config)
         return config
 
     def table(self, name: str) -> Table:
@@ -185,7 +186,7 @@ class _Document:
         self._refuse_twice("line", "name", [line.name for line in config.lines])
         self._refuse_twice("line", "port", [line.port for line in config.lines])
         self._refuse_twice("meter", "id", [meter.id for meter in config.meters])
-        for key in ("unit", "server_address", "device_address"):
+        for key in ("unit", "server_address", "device_address", "system_title"):
             self._refuse_twice("meter", key, [_address(meter, key) for meter in config.meters])
 
     def _refuse_names_without_source(self, config: AgentConfig) -> None:
@@ -197,6 +198,24 @@ class _Document:
                     "credentials",
                     "has no table [credentials] to come from",
                     "add one with file, systemd or command",
+                )
+
+    def _refuse_pushed_without_names(self, config: AgentConfig) -> None:
+        """Of several meters that send on one line each has something that only it has."""
+        pushed = {line.name for line in config.lines if line.is_pushed}
+        for index, meter in enumerate(config.meters):
+            if meter.line not in pushed or len(config.meters_of(meter.line)) == 1:
+                continue
+            key, named = "serial", bool(meter.serial or meter.server_address)
+            if meter.credentials is not None:
+                key, named = "system_title", bool(meter.system_title)
+            if not named:
+                raise self.error(
+                    "meter",
+                    index,
+                    None,
+                    f"shares the line {meter.line} with other meters that send, and has no {key}",
+                    f"add {key}, by which its lists are known",
                 )
 
     def _refuse_twice(self, table: str, key: str, values: list[Any]) -> None:
@@ -220,7 +239,7 @@ class _Document:
 def _address(meter: MeterConfig, key: str) -> tuple[str, ...] | None:
     """What no other meter may have; None where this one has no such address."""
     own = getattr(meter, key)
-    if own in (None, ""):
+    if own in (None, "", b""):
         return None
     # Meters that are woken one at a time may have the same address behind that.
     woken = (meter.device_address,) if key == "server_address" else ()

@@ -14,10 +14,11 @@ from agent.tables import Table
 _METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _SERIAL = re.compile(r"[!-~]([ -~]{0,46}[!-~])?\Z")
 _ENDPOINT = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})\Z")
-_PROTOCOLS: Final = ("modbus", "modbus-tcp", "dlms", "dlms-tcp")
+_PROTOCOLS: Final = ("modbus", "modbus-tcp", "dlms", "dlms-tcp", "dlms-push", "dlms-push-tcp")
 _WRAPPER_ADDRESS = re.compile(r"[0-9]{1,5}\Z")
 _DEVICE_ADDRESS = re.compile(r"[A-Za-z0-9 ]{1,32}\Z")
 _SERVER_ADDRESS = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?\Z")
+_SYSTEM_TITLE = re.compile(r"[0-9A-Fa-f]{16}\Z")
 
 MOST_CLIENT_SAP: Final = 0x7E
 """127 means all stations, as an address of one byte has no more bits (IEC 62056-46, 6.4.2)."""
@@ -29,8 +30,9 @@ class LineConfig:
 
     name: str
     port: str
-    """A device's path; `host:port` of a TCP gateway, or of a meter with a network port."""
-    protocol: Literal["modbus", "modbus-tcp", "dlms", "dlms-tcp"]
+    """A device's path; `host:port` of a TCP gateway, of a meter with a network port, or of the
+    agent itself where meters connect to it."""
+    protocol: Literal["modbus", "modbus-tcp", "dlms", "dlms-tcp", "dlms-push", "dlms-push-tcp"]
     baud: int = 9600
     parity: Literal["N", "E", "O"] = "N"
     stopbits: int = 1
@@ -47,12 +49,17 @@ class LineConfig:
     @property
     def is_tcp(self) -> bool:
         """Whether `port` is `host:port`."""
-        return self.protocol in ("modbus-tcp", "dlms-tcp")
+        return self.protocol in ("modbus-tcp", "dlms-tcp", "dlms-push-tcp")
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether the line's meters send by themselves, and nothing is ever sent to them."""
+        return self.protocol in ("dlms-push", "dlms-push-tcp")
 
     @property
     def is_dlms(self) -> bool:
         """Whether the line's meters speak DLMS."""
-        return self.protocol in ("dlms", "dlms-tcp")
+        return self.protocol in ("dlms", "dlms-tcp", "dlms-push", "dlms-push-tcp")
 
     @property
     def char_s(self) -> float:
@@ -85,7 +92,10 @@ class MeterConfig:
     credentials: str | None = None
     """Name of the meter's table in what `[credentials]` leads to."""
     serial: str = ""
-    """Set by hand, for a meter that does not tell its serial number."""
+    """Set by hand, for a meter that does not tell its serial number; of one that sends by itself
+    and tells it, what it has to tell."""
+    system_title: bytes = b""
+    """What names a meter that sends ciphered lists, 8 bytes; empty: any."""
     current_ratio: Fraction = Fraction(1)
     voltage_ratio: Fraction = Fraction(1)
 
@@ -151,7 +161,8 @@ def read_meter(table: Table, lines: Mapping[str, LineConfig]) -> MeterConfig:
         )
     model = table.text("model")
     line = lines[line_name]
-    meter = (_dlms_meter if line.is_dlms else _modbus_meter)(table, line, meter_id, model)
+    read = _pushed_meter if line.is_pushed else _dlms_meter if line.is_dlms else _modbus_meter
+    meter = read(table, line, meter_id, model)
     table.finish()
     return meter
 
@@ -166,6 +177,33 @@ def _modbus_meter(table: Table, line: LineConfig, meter_id: str, model: str) -> 
         serial=table.matching("serial", _SERIAL, form) if table.has("serial") else "",
         current_ratio=table.ratio("current_ratio"),
         voltage_ratio=table.ratio("voltage_ratio"),
+    )
+
+
+def _pushed_meter(table: Table, line: LineConfig, meter_id: str, model: str) -> MeterConfig:
+    title, form = "", "8 bytes as 16 hex digits"
+    table.know("server_address", "credentials", "serial", "system_title")
+    if table.has("system_title"):
+        title = table.matching("system_title", _SYSTEM_TITLE, form)
+        if not table.has("credentials"):
+            raise table.error(
+                "system_title",
+                "names the sender of ciphered lists, and the meter has no keys",
+                "add credentials, or remove it",
+            )
+    pattern = _WRAPPER_ADDRESS if line.is_tcp else _SERVER_ADDRESS
+    form = 'a wPort such as "1"' if line.is_tcp else 'an address such as "1/17"'
+    serial_form = "1 to 48 printable characters"
+    return MeterConfig(
+        meter_id,
+        line.name,
+        model,
+        server_address=table.matching("server_address", pattern, form)
+        if table.has("server_address")
+        else None,
+        credentials=table.text("credentials") if table.has("credentials") else None,
+        serial=table.matching("serial", _SERIAL, serial_form) if table.has("serial") else "",
+        system_title=bytes.fromhex(title),
     )
 
 

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 
 def open_line(line: LineConfig) -> SerialPort | TcpPort | TcpGateway:
-    """The line's port or gateway; it opens at first use."""
+    """The port or gateway of a line whose meters are asked; it opens at first use.
+
+    Raises ConfigError where they send by themselves.
+    """
+    if line.is_pushed:
+        raise ConfigError(
+            f"line {line.name}: meters on it send by themselves ({line.protocol}) and cannot be "
+            "asked; status shows what is heard of them"
+        )
     if line.protocol == "modbus-tcp":
         from agent.modbus.gateway import TcpGateway
 
@@ -32,6 +40,11 @@ def open_line(line: LineConfig) -> SerialPort | TcpPort | TcpGateway:
 
         host, number = line.endpoint
         return TcpPort(host, number, char_s=line.char_s)
+    return serial_port(line)
+
+
+def serial_port(line: LineConfig) -> SerialPort:
+    """The port of a serial line; it opens at first use."""
     rs485 = None
     if line.rs485 == "kernel":
         rs485 = Rs485(line.rts_high_while_sending, line.rts_before_ms, line.rts_after_ms)

@@ -21,6 +21,8 @@ _HELP = {
     "reads_total": "Successful reads of meters.",
     "read_errors_total": "Reads of meters that failed.",
     "chore_errors_total": "Reads of meters' clocks and event logs that failed.",
+    "pushes_total": "Lists read of meters that send by themselves.",
+    "pushes_unread_total": "Notifications that were not read: forged, repeated, of no meter, …",
     "rows_total": "Intervals written to the store, including those without data.",
     "rows_no_data_total": "Intervals reported missing.",
     "rows_lost_total": "Intervals without a receipt that were dropped because the store was full.",

@@ -212,6 +212,7 @@ def _line(
     config: AgentConfig, index: int, line: LineConfig, clock: Clock, *, with_credentials: bool
 ) -> Iterator[Finding]:
     from agent.drivers import build_driver, open_line
+    from agent.drivers_push import build_pushed, push_source
     from agent.line.port import PortBusy, PortLost
 
     meters = config.meters_of(line.name)
@@ -220,7 +221,7 @@ def _line(
         f"{len(meters)} meters"
     )
     place = config.places.name("line", index, "port")
-    port = open_line(line)
+    port = push_source(line) if line.is_pushed else open_line(line)
     try:
         port.open()
         yield Finding(f"line {line.name}", says)
@@ -242,7 +243,10 @@ def _line(
         problem = _password_problem(config, meter)
         if problem is None:
             try:
-                build_driver(config, line, meter, port, clock)
+                if line.is_pushed:
+                    build_pushed(config, meter)
+                else:
+                    build_driver(config, line, meter, open_line(line), clock)
             except ConfigError as error:
                 problem = str(error)
         if problem is not None:

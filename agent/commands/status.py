@@ -78,7 +78,9 @@ def _line(config: AgentConfig, line: dict[str, Any]) -> Iterator[str]:
     if failing:
         text += f"; not: {', '.join(failing)}"
     state = "port open" if line["open"] else "port closed"
-    yield f"line        {line['name']}: {state}, {text}, busy {line['busy_share']:.0%}"
+    pushed = line.get("pushed")
+    busy = f"busy {line['busy_share']:.0%}" if pushed is None else _heard(pushed)
+    yield f"line        {line['name']}: {state}, {text}, {busy}"
     if line["cycle_ratio"] is not None:
         text = (
             f"one sample of each meter takes {line['cycle_ms'] / 1000:.1f} s, "
@@ -87,6 +89,13 @@ def _line(config: AgentConfig, line: dict[str, Any]) -> Iterator[str]:
         if line["cycle_share"] > 1:
             text += "; too slow for sample_s: see check"
         yield f"            {text}"
+
+
+def _heard(pushed: dict[str, Any]) -> str:
+    """What came on a line of meters that send by themselves."""
+    beside = {**pushed["unread"], "damaged frames": pushed["damaged_frames"]}
+    unread = ", ".join(f"{count} {kind}" for kind, count in beside.items() if count)
+    return f"{pushed['read']} lists read, " + (f"not: {unread}" if unread else "all that came")
 
 
 def _clocks(clocks: dict[str, dict[str, Any]]) -> str:

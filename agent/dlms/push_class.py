@@ -76,6 +76,17 @@ def load_push_class(name: str, folder: Path = PUSH_FOLDER) -> PushClass:
     return _read(Table(path, "", fields), name)
 
 
+def find_push_class(model: str, beside: Path) -> PushClass:
+    """The class that a configuration in the folder `beside` names; raises MeterClassError.
+
+    A shipped class by its name, or a file by a path that ends in .toml.
+    """
+    if not model.endswith(".toml"):
+        return load_push_class(model)
+    path = beside / model
+    return load_push_class(path.stem, path.parent)
+
+
 def push_classes(folder: Path = PUSH_FOLDER) -> tuple[str, ...]:
     """Names of the classes in a folder."""
     return tuple(sorted(file.stem for file in folder.glob("*.toml")))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.chores import Chores, ClockSeen
 from agent.config import AgentConfig, LineConfig, MeterConfig
-from agent.driver import ProfileDriver
+from agent.driver import ProfileDriver, SampledDriver
 from agent.drivers import build_driver, open_line
 from agent.health import Counters, Faults
 from agent.interval.sampled import SampledMeter
@@ -29,6 +29,7 @@ from wire.clock import Clock
 
 if TYPE_CHECKING:
     from agent.modbus.driver import ModbusDriver
+    from agent.poll.pushed import PushThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Shared:
 class Line:
     """One line's thread, and what it says of its Modbus meters."""
 
-    thread: LineThread
+    thread: LineThread | PushThread
     meters: MeterStates
 
 
@@ -85,7 +86,7 @@ def build_lines(
 ) -> list[Line]:
     """All lines that have meters, not started yet; raises ConfigError."""
     return [
-        _build(config, line, recalled, shared)
+        (_build_pushed if line.is_pushed else _build)(config, line, recalled, shared)
         for line in config.lines
         if config.meters_of(line.name)
     ]
@@ -129,6 +130,35 @@ def _build(
     return Line(thread, states)
 
 
+def _build_pushed(
+    config: AgentConfig, line: LineConfig, recalled: Mapping[str, Recalled], shared: Shared
+) -> Line:
+    from agent.dlms.pushed_meters import PushedMeters
+    from agent.drivers_push import build_pushed, push_source
+    from agent.poll.pushed import PushedDriver, PushThread
+
+    on_line = config.meters_of(line.name)
+    pushed = [build_pushed(config, meter) for meter in on_line]
+    meters = []
+    for meter in on_line:
+        driver = PushedDriver(meter.id)
+        known = recalled.get(meter.id)
+        meters.append((_sampled(config, meter, driver, known, shared.clock), driver))
+    thread = PushThread(
+        line.name,
+        push_source(line),
+        PushedMeters(pushed),
+        meters,
+        clock=shared.clock,
+        interval_s=config.interval_s,
+        hand_over=shared.hand_over,
+        counters=shared.counters,
+        faults=shared.faults,
+        stop=shared.stop,
+    )
+    return Line(thread, MeterStates(line.name, {}))
+
+
 def _keeping(
     config: AgentConfig,
     meter: MeterConfig,
@@ -168,7 +198,7 @@ def _chores(
 def _sampled(
     config: AgentConfig,
     meter: MeterConfig,
-    driver: ModbusDriver,
+    driver: SampledDriver,
     recalled: Recalled | None,
     clock: Clock,
 ) -> SampledMeter:
@@ -207,8 +237,21 @@ def _budgets(config: AgentConfig, modbus: Mapping[str, ModbusDriver]) -> dict[st
 # --- what is told of them
 
 
-def line_state(thread: LineThread) -> dict[str, Any]:
-    """One line for `status.json` and the retained state; shares are 0..1."""
+def line_state(thread: LineThread | PushThread) -> dict[str, Any]:
+    """One line for `status.json` and the retained state; shares are 0..1.
+
+    `pushed` is there where the meters send by themselves: nothing is asked, so nothing takes time.
+    """
+    if not isinstance(thread, LineThread):
+        return {
+            "name": thread.line,
+            "open": thread.open,
+            "failing": thread.failing,
+            **dict.fromkeys(("round_ms", "busy_share", "cycle_ms", "cycle_share"), 0),
+            "cycle_ratio": None,
+            "missed_samples": 0,
+            "pushed": thread.state(),
+        }
     ratio = thread.schedule.cycle_ratio
     return {
         "name": thread.line,

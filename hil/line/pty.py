@@ -156,6 +156,11 @@ class PtyLine:
         for answer in self.responder.receive(data):
             self._queue(answer, now_s)
 
+    def speak(self, said: Answer, now_s: float) -> float:
+        """Queue what nobody asked for; when its first byte is due (monotonic s)."""
+        self._queue(said, now_s)
+        return now_s + said.delay_s
+
     def _reader(self) -> Uart:
         """What the reader has set: a PTY keeps a baud rate (0: hung up, or odd), no parity."""
         return Uart(_BAUDS.get(termios.tcgetattr(self._slave)[_OUTPUT_SPEED], 0))
@@ -228,9 +233,17 @@ class LineLoop:
         self._count = itertools.count()
         self._due: list[tuple[float, int, PtyLine, bytes | None]] = []
         """Heap of instants at which a line hears a request's end, or (None) has bytes to send."""
+        self._said: deque[tuple[PtyLine, Answer]] = deque()
         self._pulls: deque[tuple[PtyLine, float]] = deque()
         self._plugs: list[tuple[float, int, PtyLine]] = []
         """Heap of instants at which a line that was pulled out comes back."""
+
+    def say(self, line: PtyLine, said: Answer) -> None:
+        """Let a meter say something that nobody asked for, within a fifth of a second.
+
+        From any thread.
+        """
+        self._said.append((line, said))
 
     def pull_out(self, line: PtyLine, for_s: float) -> None:
         """Pull the line's adapter; after `for_s` real s it is plugged in again, as a new device.
@@ -249,11 +262,17 @@ class LineLoop:
                 while not stop.is_set():
                     for key, _ in selector.select(self._sleep_s()):
                         self._take(key.data)
+                    self._say_unasked()
                     self._serve_due(selector)
                     self._pull_and_plug(selector)
             finally:
                 for line in self._lines:
                     line.close()
+
+    def _say_unasked(self) -> None:
+        while self._said:
+            line, said = self._said.popleft()
+            self._later(line.speak(said, time.monotonic()), line, None)
 
     def _sleep_s(self) -> float:
         next_s = min((heap[0][0] for heap in (self._due, self._plugs) if heap), default=math.inf)

@@ -24,7 +24,8 @@ def test_the_agents_example_is_read(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(example("agent"))
     config = agent.config.load_config(file)
-    assert [line.protocol for line in config.lines] == ["modbus", "modbus-tcp", "dlms", "dlms-tcp"]
+    protocols = ["modbus", "modbus-tcp", "dlms", "dlms-tcp", "dlms-push"]
+    assert [line.protocol for line in config.lines] == protocols
     assert config.common_name == "mytown-t01"
 
 

@@ -69,6 +69,11 @@ class PacketCutter:
         size: int = _HEAD.unpack_from(waiting)[3]
         return max(1, _HEAD.size + size - len(waiting))
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a packet has begun and not ended."""
+        return bool(self._waiting)
+
     def clear(self) -> None:
         """Forget what has arrived: a new connection begins."""
         self._waiting.clear()

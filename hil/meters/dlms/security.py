@@ -68,6 +68,15 @@ class MeterSecurity:
         self.said += 1
         return self.said.to_bytes(4, "big")
 
+    def general_glo(self, plain: bytes) -> bytes:
+        """An APDU that answers nothing, ciphered and authenticated with the global keys."""
+        control = bytes([_BOTH | self.suite])
+        count = self.next_count()
+        known = control + self.authentication_key
+        text = _sealed(self.encryption_key, self.title + count, known, plain)
+        body = control + count + text
+        return bytes([_GENERAL_GLO, 8]) + self.title + axdr.length(len(body)) + body
+
     def hear(self, count: int) -> None:
         """Takes a client's counter; raises CounterTooLow."""
         if count <= self.heard:
