@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.dlms import axdr
 from agent.dlms.driver import DlmsDriver
 from agent.dlms.errors import AccessRefused, AnswerTooLarge, MeterDiffers
 from agent.dlms.load_profile.columns import RowsDoNotFit
-from agent.dlms.load_profile.scaling import Transformers
 from agent.dlms.meter_class import load_meter_class
 from agent.dlms.security.settings import Security
 from tests.agent.dlms.plain_meter import (
     COLUMNS,
-    CURRENT,
-    EXPORT,
     IMPORT,
     PERIOD_S,
-    REACTIVE,
-    VOLTAGE,
     PlainMeter,
     Row,
 )
@@ -258,66 +251,6 @@ def test_a_profile_that_is_captured_by_an_action_needs_its_period_from_the_class
     assert len(a_driver(meter, period_s=900).profile(EDGE - 1800, EDGE)) == 3
 
 
-@pytest.mark.parametrize(
-    ("status", "flags"),
-    [
-        (0x82, Quality.POWER_FAIL | Quality.CLOCK_UNTRUSTED),
-        (axdr.number(18, 0x0180), Quality.POWER_FAIL | Quality.PARTIAL),
-        (axdr.number(6, 0x80000004), Quality.PARTIAL | Quality.COUNTER_RESET),
-        (axdr.bits("0000000110000000"), Quality.POWER_FAIL | Quality.PARTIAL),
-        (axdr.octets(b"\x01\x02"), Quality.PARTIAL | Quality.CLOCK_UNTRUSTED),
-        (None, Quality(0)),
-    ],
-)
-def test_a_status_of_any_width_becomes_quality_flags(status, flags):
-    meter = a_meter(3)
-    meter.rows[-1].status = status
-    wide = ((8, int(Quality.PARTIAL)), (31, int(Quality.COUNTER_RESET)))
-    (row,) = a_driver(meter, wide_status=wide).profile(EDGE, EDGE)
-    assert row.flags == PROFILE | flags
-
-
-def test_a_value_that_is_left_out_is_missing_where_the_class_says_so():
-    meter = a_meter(3)
-    meter.rows[-1].values[3] = None
-    assert a_driver(meter).profile(EDGE, EDGE)[0].voltage_dv == meter.rows[-2].values[3]
-    (row,) = a_driver(meter, null_is_previous=False).profile(EDGE, EDGE)
-    assert row.voltage_dv is None
-
-
-@pytest.mark.parametrize("habit", ["", "bounds without deviation"])
-def test_local_summer_time_without_deviation_is_told_by_the_status_bit(habit):
-    meter = a_meter(40, habit, deviation_min=-0x8000, summer=True)
-    first = EDGE - 9 * PERIOD_S
-    assert read(a_driver(meter).profile(first, EDGE)) == written(meter.rows, first, EDGE)
-
-
-def test_ratios_are_applied_exactly_to_secondary_values():
-    meter = a_meter(2)
-    ratios = Transformers(current=Fraction(250, 5), voltage=Fraction(20000, 110))
-    (row,) = a_driver(meter, side="secondary", transformers=ratios).profile(EDGE, EDGE)
-    raw = meter.rows[-1].values
-    assert row.import_wh == (raw[0] * 100000 + 5) // 11  # 50 * 20000 / 110, halves up
-    assert row.current_ca == raw[4] * 50
-    with pytest.raises(ValueError, match="primary"):
-        a_driver(meter, transformers=ratios)
-
-
-@given(
-    raw=st.integers(0, 2**64 - 1),
-    scaler=st.integers(-6, 6),
-    ratio=st.fractions(Fraction(1, 50), 5000, max_denominator=200),
-)
-@settings(max_examples=60, deadline=None)
-def test_a_64_bit_energy_loses_nothing_to_scaler_and_ratio(raw, scaler, ratio):
-    meter = a_meter(1)
-    meter.rows[0].values[0] = raw >> 1
-    meter.scalers[IMPORT[1]] = (scaler, 30)
-    driver = a_driver(meter, side="secondary", transformers=Transformers(current=ratio))
-    (row,) = driver.profile(EDGE, EDGE)
-    assert abs(row.import_wh - (raw >> 1) * Fraction(10) ** scaler * ratio) <= Fraction(1, 2)
-
-
 @st.composite
 def memories(draw):
     """Rows as a meter may have written them: outages, a clock set forward and back.
@@ -374,11 +307,6 @@ def test_rows_by_entry_are_complete_around_a_clock_that_was_set_back(slice_rows)
         assert found == {stamp for stamp in stamps if first <= stamp <= last}
 
 
-def test_the_names_of_the_columns_are_those_of_the_class():
-    wanted = {quantity.attributes[0].name for quantity in CLASS.profile.columns.values()}
-    assert wanted == {name for _, name in (IMPORT, EXPORT, REACTIVE, VOLTAGE, CURRENT)}
-
-
 def test_bounds_on_the_hour_prove_nothing_of_other_bounds():
     meter = a_meter(60, "whole hours")
     hour = EDGE - EDGE % 3600
@@ -406,26 +334,6 @@ def test_a_row_off_the_period_is_passed_over():
     meter.rows.insert(18, a_row(meter.rows[17].stamp_utc_s + 100))
     rows = a_driver(meter).profile(EDGE - 6 * PERIOD_S, EDGE)
     assert [row.end_utc_s for row in rows] == [EDGE - ago * PERIOD_S for ago in range(6, -1, -1)]
-
-
-def test_rows_may_come_as_a_compact_array():
-    meter = a_meter(30)
-
-    class Compact(PlainMeter):
-        def encoded(self, rows):
-            contents = b"".join(
-                b"\x0c"
-                + self.octets(row.stamp_utc_s)
-                + bytes([row.status])
-                + b"".join(value.to_bytes(8, "big") for value in row.values)
-                for row in rows
-            )
-            layout = bytes([2, 7, 9, 17, 20, 20, 20, 20, 20])
-            return bytes([19]) + layout + axdr.length(len(contents)) + contents
-
-    first = EDGE - 20 * PERIOD_S
-    compact = Compact(meter.clock, meter.rows)
-    assert read(a_driver(compact).profile(first, EDGE)) == written(meter.rows, first, EDGE)
 
 
 @pytest.mark.parametrize("access", ["range", "entry", "range, else entry"])
