@@ -60,14 +60,23 @@ _NO_STAMP: Final = -1
 
 
 def capture_positions(captured: object, meter: str) -> dict[Attribute, int]:
-    """Position of each captured object (attribute 3 of a profile); raises AnswerMalformed."""
+    """Position of each captured object (attribute 3 of a profile); raises AnswerMalformed.
+
+    Of several columns of one attribute that of the whole (data index 0) counts, else the
+    first: others hold an element of it (IEC 62056-6-2, class 7).
+    """
     if not isinstance(captured, list):
         raise AnswerMalformed(f"{meter}: expected a list of capture objects, came {captured!r}")
     found: dict[Attribute, int] = {}
+    whole: set[Attribute] = set()
     for position, entry in enumerate(captured):
         match entry:
-            case (int(class_id), bytes(name), int(index), _) if len(name) == _NAME_BYTES:
-                found.setdefault(Attribute(class_id, name, index), position)
+            case (int(class_id), bytes(name), int(index), int(part)) if len(name) == _NAME_BYTES:
+                attribute = Attribute(class_id, name, index)
+                if attribute not in found or (part == 0 and attribute not in whole):
+                    found[attribute] = position
+                if part == 0:
+                    whole.add(attribute)
             case _:
                 raise AnswerMalformed(
                     f"{meter}: expected capture object {position + 1} as class, logical name of 6 "

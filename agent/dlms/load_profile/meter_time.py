@@ -21,6 +21,8 @@ _UNSPECIFIED_DEVIATION: Final = -0x8000
 _NO_STATUS: Final = 0xFF
 _DAYS_REMEMBERED: Final = 64
 _SUMMER_MIN: Final = 60
+_FARTHEST_MIN: Final = 840
+"""No zone is farther from UTC (IEC 62056-6-2, 4.1.6.1)."""
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 INVALID: Final = 0x01
@@ -39,7 +41,7 @@ class MeterTime:
         self._days: dict[bytes, int] = {}
 
     def utc_s(self, octets: bytes) -> int:
-        """Seconds since 1970 UTC; raises AnswerMalformed if date or time is not specified."""
+        """Seconds since 1970 UTC; raises AnswerMalformed without a whole date and time."""
         if len(octets) != 12:
             raise AnswerMalformed(f"expected a date-time of 12 bytes, came {octets.hex()}")
         day, hour, minute, second, deviation, status = _FIELDS.unpack(octets)
@@ -57,6 +59,10 @@ class MeterTime:
             if status & DAYLIGHT_SAVING and status != _NO_STATUS:
                 deviation -= _SUMMER_MIN
         else:
+            if abs(deviation) > _FARTHEST_MIN:
+                raise AnswerMalformed(
+                    f"expected a deviation of up to {_FARTHEST_MIN} min, came {octets.hex()}"
+                )
             deviation *= self._sign
         seconds: int = day_s + hour * 3600 + minute * 60 + second + deviation * 60
         return seconds

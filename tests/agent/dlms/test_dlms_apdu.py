@@ -96,9 +96,15 @@ def test_daylight_saving_is_in_the_deviation():
 
 @pytest.mark.parametrize(
     "octets",
-    ["ffff0c1f0217000000ffc400", "07e30d1f0217000000ffc400", "07e3021eff17000000ffc400"],
+    [
+        "ffff0c1f0217000000ffc400",
+        "07e30d1f0217000000ffc400",
+        "07e3021eff17000000ffc400",
+        "07e30c1f0217000000034900",
+        "07e30c1f02170000007fff00",
+    ],
 )
-def test_a_date_that_is_not_specified_is_refused(octets):
+def test_a_date_that_is_not_specified_or_a_zone_that_is_none_is_refused(octets):
     with pytest.raises(AnswerMalformed, match="expected"):
         MeterTime(60).utc_s(bytes.fromhex(octets))
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.dlms.apdu.attribute import Attribute
 from agent.dlms.driver import DlmsDriver
 from agent.dlms.errors import AccessRefused, AnswerTooLarge, MeterDiffers
-from agent.dlms.load_profile.columns import RowsDoNotFit
+from agent.dlms.load_profile.columns import RowsDoNotFit, capture_positions
 from agent.dlms.meter_class import load_meter_class
 from agent.dlms.security.settings import Security
 from tests.agent.dlms.plain_meter import (
@@ -357,3 +358,9 @@ def test_a_row_without_a_whole_date_costs_only_the_rows_that_count_from_it(habit
         assert found.items() <= expected.items()
     else:
         assert found == {end: row for end, row in expected.items() if end not in lost}
+
+
+@pytest.mark.parametrize(("parts", "position"), [((1, 0, 2), 1), ((0, 0, 1), 0), ((2, 1, 3), 0)])
+def test_of_columns_of_one_attribute_that_of_the_whole_counts(parts, position):
+    captured = [(3, IMPORT[1], 2, part) for part in parts]
+    assert capture_positions(captured, "meter P1") == {Attribute(3, IMPORT[1], 2): position}
