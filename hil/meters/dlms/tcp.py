@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hil.line.responder import Responder
-from hil.meters.dlms.application import Application
+from hil.meters.dlms.application import Application, TrueClock
+from hil.meters.dlms.meter import DlmsMeter
 
 _HEAD_BYTES: Final = 8
 _VERSION: Final = 1
 _AT_ONCE: Final = 4096
 _LOOK_AT_STOP_S: Final = 0.1
+_FREED_S: Final = 0.05
 
 
 def packet(source: int, destination: int, apdu: bytes) -> bytes:
@@ -35,11 +37,11 @@ class Faults:
     """How a server misbehaves; may be changed while it serves."""
 
     clients: int = 64
-    """Connections at a time; one more is closed at once."""
+    """Connections at a time; one more is closed within a moment."""
     silent: bool = False
     """Takes everything and answers nothing."""
     drop_after: int | None = None
-    """Answers after which a connection is closed, once."""
+    """After so many further answers the connection is closed; None from then on."""
     cut_to: int | None = None
     """Bytes that are sent of each answer; then nothing more comes of it."""
 
@@ -53,10 +55,13 @@ class Session(Protocol):
 
 
 class WrapperSession:
-    """Logical devices by their wPort, as one client sees them."""
+    """Logical devices by their wPort, each with associations of this connection alone."""
 
-    def __init__(self, devices: Mapping[int, Application], reaction_s: float) -> None:
-        self._devices = devices
+    def __init__(
+        self, meters: Mapping[int, DlmsMeter], clock: TrueClock, reaction_s: float = 0.0
+    ) -> None:
+        """`reaction_s` is what each takes from a request to its answer, real s."""
+        self._devices = {wport: Application(meter, clock) for wport, meter in meters.items()}
         self._reaction_s = reaction_s
         self._waiting = b""
 
@@ -110,6 +115,7 @@ class Server:
         """How many were taken so far."""
         self._session = session
         self._stop = threading.Event()
+        self._room = threading.Condition()
         self._open = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(_LOOK_AT_STOP_S)
@@ -139,19 +145,22 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
-            if self._open >= self.faults.clients:
-                return
-            self._open += 1
+            with self._room:
+                # The one before may have ended, and its thread not know it yet.
+                if not self._room.wait_for(lambda: self._open < self.faults.clients, _FREED_S):
+                    return
+                self._open += 1
             try:
                 self._talk(connection, self._session())
             except ConnectionError:
                 return
             finally:
-                self._open -= 1
+                with self._room:
+                    self._open -= 1
+                    self._room.notify_all()
 
     def _talk(self, connection: socket.socket, session: Session) -> None:
         connection.settimeout(_LOOK_AT_STOP_S)
-        answered = 0
         while not self._stop.is_set():
             try:
                 data = connection.recv(_AT_ONCE)
@@ -162,10 +171,16 @@ class Server:
             for answer, wait_s in [] if self.faults.silent else session.receive(data):
                 time.sleep(wait_s)
                 connection.sendall(answer[: self.faults.cut_to])
-                answered += 1
-                if self.faults.drop_after == answered:
-                    self.faults.drop_after = None
+                if self._drops():
                     return
+
+    def _drops(self) -> bool:
+        """Whether the connection ends with the answer that was sent just now."""
+        left = self.faults.drop_after
+        if left is None:
+            return False
+        self.faults.drop_after = left - 1 or None
+        return left == 1
 
 
 @contextmanager
