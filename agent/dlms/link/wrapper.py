@@ -207,15 +207,17 @@ class WrapperCarrier:
         while True:
             while self._packets:
                 packet = self._packets.popleft()
+                # A meter pushes to whom its setup names, which need not be this client.
+                if packet.apdu[0] == Apdu.DATA_NOTIFICATION:
+                    self._notifications.append(packet.apdu)
+                    continue
                 if (packet.source, packet.destination) != (self._server, self._client):
                     raise AnswerMalformed(
                         f"expected an answer from wPort {self._server} to {self._client}, came one "
                         f"from {packet.source} to {packet.destination}; check server_address and "
                         "client_sap"
                     )
-                if packet.apdu[0] != Apdu.DATA_NOTIFICATION:
-                    return packet.apdu
-                self._notifications.append(packet.apdu)
+                return packet.apdu
             self._listen(what, deadline_s)
 
     def _listen(self, what: str, deadline_s: float) -> None:

@@ -108,6 +108,14 @@ def test_further_apdus_and_notifications_are_told_apart():
     assert carrier.take_notifications() == []
 
 
+def test_a_notification_to_another_client_is_no_answer_and_no_fault():
+    pushed = Packet(1, 103, b"\x0f\x00\x00\x00\x01\x00\x00")
+    carrier, far = a_carrier(lambda sent: [pushed.encode() + ANSWER.encode()])
+    assert carrier.request(b"\xc0\x01", "GET") == ANSWER.apdu
+    assert carrier.take_notifications() == [pushed.apdu]
+    assert far.closed == 0
+
+
 @pytest.mark.parametrize(
     ("answers", "error", "message"),
     [
