@@ -7,11 +7,12 @@ from agent.dlms.errors import AnswerMalformed
 
 
 def tlv(tag: int, content: bytes) -> bytes:
+    """One element; tags of one byte only."""
     return bytes([tag]) + axdr.length(len(content)) + content
 
 
 def content(data: bytes, at: int) -> tuple[bytes, int]:
-    """The content of the BER element at `at`, and where it ends."""
+    """The content of the BER element at `at`, and where it ends; raises AnswerMalformed."""
     try:
         size, start = axdr.read_length(data, at + 1)
     except axdr.AxdrError as error:
@@ -22,6 +23,7 @@ def content(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def tlvs(data: bytes) -> list[tuple[int, bytes]]:
+    """Tag and content of elements that fill `data`; raises AnswerMalformed."""
     fields, at = [], 0
     while at < len(data):
         tag = data[at]

@@ -70,4 +70,5 @@ def action_result_name(result: int) -> str:
 
 
 def named(names: dict[int, str], code: int) -> str:
+    """Name and number of a code, such as `object-undefined (4)`."""
     return f"{names.get(code, 'unknown')} ({code})"

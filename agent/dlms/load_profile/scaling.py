@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms.constants import UNITS
-from agent.dlms.errors import AnswerMalformed, MeterDiffers
+from agent.dlms.errors import AnswerMalformed, MeterDiffers, said_by
 
 if TYPE_CHECKING:
     from agent.dlms.apdu.attribute import Attribute
@@ -112,7 +112,8 @@ class Scalings:
             raise AnswerMalformed(
                 f"{self._meter}: expected scaler and unit of {attribute}, came {answer!r}"
             )
-        scaling = Scaling.of(answer[0], answer[1])
+        with said_by(f"{self._meter}: {attribute}"):
+            scaling = Scaling.of(answer[0], answer[1])
         if scaling.unit != unit:
             raise MeterDiffers(
                 f"{self._meter}: {attribute} is in {scaling.unit!r}, the meter class "

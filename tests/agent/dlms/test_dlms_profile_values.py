@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.dlms import axdr
+from agent.dlms.errors import MeterDiffers
 from agent.dlms.load_profile.scaling import Transformers
 from tests.agent.dlms.plain_meter import (
     CURRENT,
@@ -114,3 +115,10 @@ def test_rows_may_come_as_a_compact_array():
     first = EDGE - 20 * PERIOD_S
     compact = Compact(meter.clock, meter.rows)
     assert read(a_driver(compact).profile(first, EDGE)) == written(meter.rows, first, EDGE)
+
+
+def test_a_scaler_that_is_none_is_refused_with_the_names_of_meter_and_register():
+    meter = a_meter(30)
+    meter.scalers[IMPORT[1]] = (13, 30)
+    with pytest.raises(MeterDiffers, match=r"meter P1: 3/1\.0\.1\.8\.0\.255/2: expected a scaler"):
+        a_driver(meter).profile(EDGE, EDGE)
