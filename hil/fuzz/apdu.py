@@ -154,10 +154,11 @@ def _association_seeds() -> Sequence[bytes]:
 
 
 def _block_seeds() -> Sequence[bytes]:
-    return [*_pieces(_NOTIFICATION), *_pieces(bytes(300)), *captured_with(0xE0)]
+    return [*pieces(_NOTIFICATION), *pieces(bytes(300)), *captured_with(0xE0)]
 
 
-def _pieces(apdu: bytes) -> list[bytes]:
+def pieces(apdu: bytes) -> list[bytes]:
+    """An APDU in general blocks of 16 bytes."""
     parts = [apdu[at : at + 16] for at in range(0, len(apdu), 16)]
     return [
         bytes([0xE0, 0x80 if number == len(parts) else 0])
@@ -173,7 +174,7 @@ def _notification_seeds() -> Sequence[bytes]:
     tagged = b"\x0f\x00\x00\x00\x01\x09\x0c" + bytes(12) + _VALUE
     bare = b"\x0f\x00\x00\x00\x01\x00" + _VALUE
     alone = [as_records([apdu]) for apdu in (_NOTIFICATION, tagged, bare, *captured_with(0x0F))]
-    return [*alone, as_records(_pieces(_NOTIFICATION)), as_records([bare, *_pieces(tagged), bare])]
+    return [*alone, as_records(pieces(_NOTIFICATION)), as_records([bare, *pieces(tagged), bare])]
 
 
 def _many_pieces(size: int) -> Sequence[bytes]:

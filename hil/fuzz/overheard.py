@@ -1,4 +1,4 @@
-"""What is overheard rather than asked for: what meters push, and what a trace says of bytes."""
+"""What is overheard rather than asked for: what meters push and whose it is, bytes in a trace."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any, Final
 from agent.dlms import axdr
 from agent.dlms.apdu.notification import data_notification
 from agent.dlms.apdu.text import LONGEST, apdu_text
-from agent.dlms.constants import UNITS, Tag, obis
-from agent.dlms.errors import AnswerMalformed, MeterDiffers
+from agent.dlms.constants import UNITS, Apdu, Tag, obis
+from agent.dlms.errors import AnswerMalformed, DlmsError, MeterDiffers
 from agent.dlms.link.frame import FrameCutter
 from agent.dlms.link.text import frame_text
 from agent.dlms.push import ListUnknown, PushListener, read_list
 from agent.dlms.push_class import Place, PushClass, load_push_class, push_classes
+from agent.dlms.pushed_meters import PushedMeter, PushedMeters
+from hil.fuzz.apdu import KEYS, METER_TITLE, as_records, pieces, records, sealed
 from hil.fuzz.decoders import Decoder
 from hil.fuzz.link import Overgrown, frame_records, frames_of
 from hil.fuzz.seeds import bench_session, captured_with
 
 _CLASSES: Final = tuple(map(load_push_class, push_classes()))
+_BY_NAME: Final = {push_class.name: push_class for push_class in _CLASSES}
 _HEAD: Final = bytes.fromhex("0f0000000100")
 _PUSH_SETUP: Final = obis("0.0.25.9.0.255")
 _STAMP: Final = axdr.octets(bytes.fromhex("07e90b16ff0e0f0000ffc400"))
@@ -91,6 +94,33 @@ def _pushed() -> Sequence[bytes]:
     return [frame_records(0x13, apdu, size) for apdu in apdus for size in (120, 20)]
 
 
+def _whose(data: bytes) -> None:
+    """APDUs of two senders: each is a reading of one meter of the line, or an error."""
+    line = PushedMeters(
+        [
+            PushedMeter("ciphered", _BY_NAME["kamstrup_omnipower"], KEYS, title=METER_TITLE),
+            PushedMeter("by address", _BY_NAME["aidon_3phase"], address=(1, 17)),
+            PushedMeter("by serial", _BY_NAME["iskra_am550"], serial="LS0000001"),
+            PushedMeter("by list", _BY_NAME["lg_e450_described"]),
+        ]
+    )
+    refused: DlmsError | None = None
+    for place, apdu in enumerate(records(data)):
+        try:
+            line.hear(place % 2, (1, 17), apdu)
+        except DlmsError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
+def _of_meters() -> Sequence[bytes]:
+    ciphered = sealed(Apdu.GENERAL_GLO_CIPHERING, 0x30, 1, _list_of(_BY_NAME["kamstrup_omnipower"]))
+    in_blocks = [twice for piece in pieces(ciphered) for twice in (piece, piece)]
+    plain = [as_records([apdu]) for apdu in _lists()]
+    return [*plain, as_records([ciphered]), as_records(in_blocks)]
+
+
 def _apdu_text(data: bytes) -> None:
     text = apdu_text(data)
     if len(text) > LONGEST or not text.isprintable():
@@ -118,6 +148,7 @@ def _frames() -> Sequence[bytes]:
 DECODERS: Final = (
     Decoder("push-list", _list, (AnswerMalformed, ListUnknown, MeterDiffers), _lists),
     Decoder("push-line", _listen, (), _pushed, lines_per_byte=60, bytes_per_byte=100),
+    Decoder("pushed-meters", _whose, (DlmsError,), _of_meters, bytes_per_byte=100),
     Decoder("apdu-text", _apdu_text, (), _apdus),
     Decoder("frame-text", _frame_text, (), _frames),
 )
