@@ -307,6 +307,11 @@ class Client:
         try:
             answer = self._get_answer(request, invoke, what)
             if answer.kind != GetKind.WITH_DATABLOCK:
+                if answer.kind != request[1]:
+                    raise AnswerMalformed(
+                        f"{self.name}: GET {what}: expected an answer of kind {request[1]}, came "
+                        f"kind {answer.kind} (1: one attribute, 3: a list)"
+                    )
                 return answer.data
             return self._joined(
                 answer,

@@ -342,3 +342,12 @@ def test_a_meter_that_answers_in_ever_further_blocks_is_left_when_time_is_up(for
     with client, pytest.raises(NoAnswer, match=r"meter 7: the blocks of .* took longer than 20 s"):
         client.get(VALUE)
     assert now_s <= 22.0
+
+
+def test_a_list_in_answer_to_a_get_of_one_attribute_is_not_taken_for_its_value():
+    carrier = a_carrier(lambda apdu: bytes([0xC4, 3, apdu[2], 1, 0, 6, 0, 0, 0, 5]))
+    with a_client(carrier) as client:
+        with pytest.raises(AnswerMalformed, match="expected an answer of kind 1, came kind 3"):
+            client.get(VALUE)
+        with pytest.raises(AnswerMalformed, match="kind 3"):
+            client.get_data(VALUE)
