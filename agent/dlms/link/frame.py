@@ -26,6 +26,8 @@ DM: Final = 0x1F
 FRMR: Final = 0x97
 UI: Final = 0x13
 
+_LONGEST_HEAD: Final = 13
+"""Format (2), addresses (4 + 4), control, header check (2)."""
 _SHORTEST_FRAME: Final = 9
 """Two flags, format (2), addresses (1 + 1), control, frame check (2)."""
 
@@ -148,7 +150,11 @@ class FrameCutter:
                 del waiting[0]
                 continue
             if len(waiting) < size + 2:
-                return
+                if not _false_start(bytes(waiting[1 : 1 + _LONGEST_HEAD])):
+                    return
+                self.damaged += 1
+                del waiting[0]
+                continue
             found = None
             if waiting[size + 1] == FLAG:
                 found = _parsed(bytes(waiting[1 : size + 1]))
@@ -157,6 +163,15 @@ class FrameCutter:
             del waiting[: size + 1 if found else 1]
             if found:
                 yield found
+
+
+def _false_start(head: bytes) -> bool:
+    """Whether what has come cannot be the head of a frame: it would swallow what follows."""
+    after_source = _address_end(head, _address_end(head, 2))
+    if not after_source:
+        return len(head) >= _LONGEST_HEAD
+    check = head[after_source + 1 : after_source + 3]
+    return len(check) == 2 and fcs16(head[: after_source + 1]) != int.from_bytes(check, "little")
 
 
 def _parsed(raw: bytes) -> Frame | None:

@@ -293,6 +293,21 @@ def test_frames_are_found_behind_noise_and_however_they_are_cut(payloads, noise,
     assert [(heard.info, heard.segmented) for heard in found] == payloads
 
 
+@given(
+    st.sampled_from([b"\x7e\xa7\xff", b"\x7e\xa1\x00\x03", b"\x7e\xa7\xff\x03\x21\x10"]),
+    st.binary(min_size=10, max_size=100),
+    st.integers(1, 50),
+)
+def test_a_flag_and_a_length_in_the_noise_do_not_swallow_the_frame_behind(noise, info, step):
+    stream = noise + frame(CLIENT, SERVER, 0x10, info)
+    cutter = FrameCutter()
+    found = [
+        heard for at in range(0, len(stream), step) for heard in cutter.feed(stream[at:][:step])
+    ]
+    assert [heard.info for heard in found] == [info]
+    assert cutter.damaged >= 1
+
+
 def test_one_flag_may_close_and_open():
     two = frame(CLIENT, SERVER, UA) + frame(CLIENT, SERVER, DM)[1:]
     assert [heard.control for heard in FrameCutter().feed(two)] == [UA, DM]
