@@ -106,7 +106,9 @@ def _reveal_sealed(data: bytes) -> None:
 
 
 def _reveal_push(data: bytes) -> None:
-    PushCipher(KEYS).reveal(data)
+    """Security control and plain text of a notification, sealed rightly."""
+    if data and len(PushCipher(KEYS).reveal(sealed(0xDB, data[0], 7, data[1:]))) > len(data):
+        raise Overgrown("more was revealed than was there")
 
 
 def sealed(tag: int, control: int, counter: int, plain: bytes) -> bytes:
@@ -213,6 +215,6 @@ DECODERS: Final = (
         "ciphered-push",
         _reveal_push,
         (DlmsError,),
-        lambda: [sealed(0xDB, 0x30, 1, _NOTIFICATION), *_ciphered_seeds()],
+        lambda: [bytes([control]) + _NOTIFICATION for control in (0x30, 0x10, 0x20, 0x70, 0xB0)],
     ),
 )
