@@ -157,6 +157,14 @@ class ProfileDriver(Driver, Protocol):
         """Where the meter's clock is by the newest row's stamp; None where no read told."""
         ...
 
+    def resume(self, serial: str, end_utc_s: int, registers: Mapping[str, int]) -> None:
+        """Before the first read: the newest interval with data that is stored of this meter.
+
+        `registers` are its counters by the names of `ProfileRow`. A meter that records
+        energies has its counters told from there on.
+        """
+        ...
+
     def read_clock(self) -> ClockReading:
         """The meter's clock now; raises ReadError."""
         ...

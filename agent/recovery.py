@@ -260,6 +260,16 @@ def _values(row: ProfileRow, has: frozenset[str]) -> Values:
     return (*(value or 0 for value in values), flags | Quality.PROFILE.value)
 
 
+def last_registers(recalled: Recalled | None) -> tuple[int, dict[str, int]] | None:
+    """End and counters of the newest interval with data of the present meter; None without one."""
+    if recalled is None or recalled.last_true is None or recalled.data_serial != recalled.serial:
+        return None
+    if recalled.schema_id != PROFILE_SCHEMA.id or not recalled.serial:
+        return None
+    end, values = recalled.last_true
+    return end, dict(zip(COUNTERS, values, strict=False))
+
+
 def _channels(has: frozenset[str]) -> int:
     """Which of the schema's channels rows with these quantities have."""
     names = [channel.name for channel in PROFILE_SCHEMA.channels]

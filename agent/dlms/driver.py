@@ -198,6 +198,12 @@ class DlmsDriver:
             )
         )
 
+    def resume(self, serial: str, end_utc_s: int, registers: Mapping[str, int]) -> None:
+        if self._class.profile.energies == "deltas":
+            # Another serial number is then an exchange, after which nothing goes on.
+            self._serial = serial
+            self._profile.resume(end_utc_s, registers)
+
     def read_clock(self) -> ClockReading:
         return self._associated(self._meter_clock.read)
 

@@ -21,7 +21,7 @@ from agent.health import Counters, Faults
 from agent.interval.sampled import SampledMeter
 from agent.poll.thread import CLOCK_OFF_S, LineThread
 from agent.poll.turn import Known
-from agent.recovery import ProfileMeter
+from agent.recovery import ProfileMeter, last_registers
 from agent.store.event_table import EventRows
 from agent.store.outline import Recalled
 from agent.store.rows import EdgeRows, MeterRows
@@ -166,6 +166,9 @@ def _keeping(
     recalled: Recalled | None,
     clock: Clock,
 ) -> ProfileMeter:
+    registers = last_registers(recalled)
+    if recalled is not None and registers is not None:
+        driver.resume(recalled.serial, *registers)
     return ProfileMeter(
         meter.id,
         driver,

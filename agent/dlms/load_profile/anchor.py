@@ -3,10 +3,14 @@
 A register read between two ends lies between the counters at those ends, and
 the row of that interval says how far these are apart: so each read bounds the
 counter. Rows in between carry the bounds from one end to the next; when one
-value is left, it is the counter, exactly. Until then, and beyond a row that
-is missing, nothing is said: such an interval stays absent and may be asked
-for again. Where a clock that was set back struck an end twice, nothing is
-counted across it. Bounds that contradict each other are dropped.
+value is left, it is the counter, exactly. A meter with much load may never
+leave one: after a day of reads the highest that is left is taken, which is
+off by what flowed between an end and the read after it, always by the same,
+so that energies stay exact. Until then, and beyond a row that is missing,
+nothing is said: such an interval stays absent and may be asked for again. What
+the store has of the meter is gone on from, so that a restart changes nothing.
+Where a clock that was set back struck an end twice, nothing is counted across
+it. Bounds that contradict each other, or what was taken, are dropped.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.dlms.errors import AnswerMalformed, MeterDiffers
@@ -37,6 +42,11 @@ _DOUBTFUL: Final = int(Quality.PARTIAL | Quality.CLOCK_UNTRUSTED)
 _MOST_ENDS: Final = 10_000
 """Ends remembered: 104 days of quarters."""
 _MOST_PENDING: Final = 96
+_ENOUGH: Final = 96
+"""Intervals with a read, a day of quarters, after which waiting for one value is in vain."""
+_ENOUGH_AGAIN: Final = 4
+"""The same after a row that was missing or lacked energy: the hour counts for more by then."""
+_ANY: Final = 1 << 64
 
 
 class Anchor:
@@ -49,6 +59,10 @@ class Anchor:
         self._twice: set[int] = set()
         self._reference: tuple[int, int, int] | None = None
         """(end, lowest, highest counter there)."""
+        self._taken: tuple[int, int] | None = None
+        """(end, counter there) from which all counters are told, once there is one."""
+        self._bounded = 0
+        self._enough = _ENOUGH
 
     def learn(self, deltas: Mapping[int, int]) -> None:
         """Energies of the intervals with these ends."""
@@ -72,7 +86,7 @@ class Anchor:
         self.forget(end_utc_s + self._period_s)
         self._pending.pop(end_utc_s, None)
         if self._reference is not None and self._reference[0] == end_utc_s:
-            self._reference = None
+            self._reference = self._taken = None
 
     def saw(self, end_utc_s: int, lowest: int, highest: int) -> None:
         """Between this end and the next the counter was read, and lay in [lowest, highest]."""
@@ -86,12 +100,26 @@ class Anchor:
         for end in sorted(self._pending)[:-_MOST_PENDING]:
             del self._pending[end]
 
+    def resume(self, end_utc_s: int, counter: int) -> None:
+        """Go on from a counter that was told before; nothing is known yet of the true one."""
+        self._reference, self._taken = (end_utc_s, 0, _ANY), (end_utc_s, counter)
+        self._enough = _ENOUGH_AGAIN
+
     def counters(self) -> dict[int, int]:
-        """The counter at each end where it is known for certain."""
-        if self._reference is None or self._reference[1] != self._reference[2]:
+        """The counter at each end to which it is known."""
+        if self._taken is None and self._reference is not None:
+            end, least, most = self._reference
+            if least == most or self._bounded >= self._enough:
+                self._taken, self._enough = (end, most), _ENOUGH_AGAIN
+        if self._taken is None:
             return {}
-        counters = self._from_reference(self._reference[1])
+        counters = self._joined(*self._taken)
         return {end: counter for end, counter in counters.items() if counter >= 0}
+
+    @property
+    def reference_utc_s(self) -> int | None:
+        """The end from which counters are told; None before there is one."""
+        return None if self._taken is None else self._taken[0]
 
     @property
     def newest_end_utc_s(self) -> int | None:
@@ -111,22 +139,30 @@ class Anchor:
 
     def _bound(self, end: int, lowest: int, highest: int) -> None:
         if self._reference is not None:
-            offset = self._from_reference(0).get(end)
+            at, least, most = self._reference
+            offset = self._joined(at, 0).get(end)
             if offset is not None:
-                at, least, most = self._reference
                 least, most = max(least, lowest - offset), min(most, highest - offset)
-                if least <= most:
+                if least <= most and self._agrees(at, least, most):
                     self._reference = (at, least, most)
+                    self._bounded += 1
                     return
                 log.warning("the profile's energies do not add up to the register; begun anew")
-            elif end < self._reference[0]:
+            elif end < at:
                 return
-        self._reference = (end, lowest, highest)
+        self._reference, self._taken, self._bounded = (end, lowest, highest), None, 1
 
-    def _from_reference(self, counter: int) -> dict[int, int]:
-        """The counter at all ends that unbroken rows join to the reference."""
-        assert self._reference is not None
-        reference, period_s = self._reference[0], self._period_s
+    def _agrees(self, end: int, least: int, most: int) -> bool:
+        """Whether what was taken is as near to the bounds as it was to those it was taken from."""
+        if self._taken is None:
+            return True
+        counter = self._joined(*self._taken).get(end)
+        off = max(self._deltas.values(), default=0)
+        return counter is None or least - off <= counter <= most + off
+
+    def _joined(self, reference: int, counter: int) -> dict[int, int]:
+        """The counter at all ends that unbroken rows join to one where it is given."""
+        period_s = self._period_s
         counters = {reference: counter}
         at = reference
         while (gained := self._deltas.get(at + period_s)) is not None:
@@ -193,14 +229,34 @@ class Anchored:
             lowest, highest = self._shown(name, [shown[at] for at in quantity.attributes])
             self._anchors[name].saw(min(edges), lowest, highest)
 
-    def first_to_read(self, first_utc_s: int, last_utc_s: int) -> tuple[int, int]:
-        """The range that joins [first, last] to the newest end that was bounded."""
+    def resume(self, end_utc_s: int, registers: Mapping[str, int]) -> None:
+        """Go on from the counters of an interval that was told before; raises KeyError."""
+        for name, anchor in self._anchors.items():
+            # The lowest of the column's values that are told as this one.
+            value = ceil((registers[name] - Fraction(1, 2)) / self._factor(name))
+            anchor.resume(end_utc_s, value)
+
+    def range_to_read(self, first_utc_s: int, last_utc_s: int) -> tuple[int, int]:
+        """The range that joins [first, last] to the end that counters are told from.
+
+        Also to the newest that was bounded; either only if it is not too far.
+        """
+        most = self._profile.slice_rows
+        known = [anchor.reference_utc_s for anchor in self._anchors.values()]
+        since = min((end for end in known if end is not None), default=first_utc_s)
+        earlier = [
+            end
+            for anchor in self._anchors.values()
+            for end in anchor.unknown(since + 1, first_utc_s - 1)
+        ]
+        if earlier and len(earlier) <= most * len(self._anchors):
+            first_utc_s = min(earlier)
         newest = [anchor.newest_end_utc_s for anchor in self._anchors.values()]
         upto = max((end for end in newest if end is not None), default=last_utc_s)
         unknown = [
             end for anchor in self._anchors.values() for end in anchor.unknown(last_utc_s + 1, upto)
         ]
-        if len(unknown) > self._profile.slice_rows * len(self._anchors):
+        if len(unknown) > most * len(self._anchors):
             return first_utc_s, last_utc_s
         return first_utc_s, max([last_utc_s, *unknown])
 

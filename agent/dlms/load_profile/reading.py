@@ -90,6 +90,7 @@ class ProfileReader:
         self._columns: Columns | None = None
         self._checked_utc_s = 0.0
         self._anchored: Anchored | None = None
+        self._resumed: tuple[int, Mapping[str, int]] | None = None
         self._access = profile.access
         self._belief = RangeBelief(whole_hours=profile.whole_hours)
         self._most_rows = profile.slice_rows
@@ -106,11 +107,15 @@ class ProfileReader:
     def forget(self) -> None:
         """Another meter answers now."""
         self._columns = None
-        self._anchored = None
+        self._anchored = self._resumed = None
         self._access = self._profile.access
         self._belief.forget()
         self._most_rows = self._profile.slice_rows
         self.newest = None
+
+    def resume(self, end_utc_s: int, registers: Mapping[str, int]) -> None:
+        """Counters of a profile of energies go on from those of an interval told before."""
+        self._resumed = (end_utc_s, registers)
 
     def read(self, client: Client, first_utc_s: int, last_utc_s: int) -> list[ProfileRow]:
         """Rows with ends in [first, last], oldest first; raises DlmsError."""
@@ -196,11 +201,13 @@ class ProfileReader:
                 columns.period_s,
                 self._meter,
             )
-        since, until = self._anchored.first_to_read(first_utc_s, last_utc_s)
+            if self._resumed is not None:
+                self._anchored.resume(*self._resumed)
+        since, until = self._anchored.range_to_read(first_utc_s, last_utc_s)
         answer = self._slices(client, columns, since, until)
         rows = self._anchored.rows(answer)
         self._anchored.read_registers(client)
-        return [row for row in rows if row.end_utc_s <= last_utc_s]
+        return [row for row in rows if first_utc_s <= row.end_utc_s <= last_utc_s]
 
     def _slices(
         self, client: Client, columns: Columns, first_utc_s: int, last_utc_s: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -88,6 +89,73 @@ def test_nothing_is_said_beyond_a_missing_row():
         rows = driver.profile(EDGE - 40 * PERIOD_S, EDGE)
     assert [row.end_utc_s for row in rows] == [EDGE - 900 * ago for ago in range(20, -1, -1)][1:]
     assert all(row.import_wh == by_night(row.end_utc_s) for row in rows)
+
+
+def at_16_kw(utc_s: float) -> int:
+    return int((utc_s - BEGUN) * 16_000 / 3600) + 7
+
+
+def read_each_quarter(driver, meter, count: int, into_s: int = 25):
+    """Rows of the last two hours, as they come some seconds after each edge."""
+    for _ in range(count):
+        meter.clock.utc_s = float(meter.clock.utc_s // 900 * 900 + 900 + into_s)
+        edge = int(meter.clock.utc_s) // 900 * 900
+        rows = driver.profile(edge - 7200, edge)
+    return rows
+
+
+def test_a_load_that_never_pauses_has_exact_energies_after_a_day():
+    meter = a_delta_meter(at_16_kw)
+    driver = a_delta_driver(meter)
+    assert read_each_quarter(driver, meter, 95) == []
+    rows = read_each_quarter(driver, meter, 3)
+    assert len(rows) == 9
+    off = {row.import_wh - at_16_kw(row.end_utc_s) for row in rows}
+    assert len(off) == 1
+    assert 0 <= off.pop() <= 16_000 * 25 // 3600 + 1, "what flowed between the end and the read"
+
+
+@pytest.mark.parametrize("counter_at", [at_16_kw, by_night])
+@pytest.mark.parametrize("ratio", [Fraction(1), Fraction(1, 3), Fraction(120)])
+def test_a_restart_goes_on_from_what_was_told(counter_at, ratio):
+    changes = {"side": "secondary", "transformers": Transformers(current=ratio)}
+    meter = a_delta_meter(counter_at)
+    before = read_each_quarter(a_delta_driver(meter, **changes), meter, 110)
+    driver = a_delta_driver(meter, **changes)
+    driver.resume(meter.serial, before[-1].end_utc_s, {"import_wh": before[-1].import_wh})
+    after = read_each_quarter(driver, meter, 12)
+    told = {row.end_utc_s: row.import_wh for row in (*before, *after)}
+    assert len(after) == 9
+    assert before[-1].end_utc_s + 4 * PERIOD_S == after[0].end_utc_s
+    for earlier, later in itertools.pairwise(sorted(told)):
+        energy = (counter_at(later) - counter_at(earlier)) * ratio
+        assert abs(told[later] - told[earlier] - energy) <= (ratio.denominator != 1)
+
+
+def test_a_meter_exchanged_while_the_agent_was_off_does_not_go_on_from_the_others_counter():
+    meter = a_delta_meter(at_16_kw)
+    driver = a_delta_driver(meter)
+    driver.resume("the one before", int(meter.clock.utc_s) // 900 * 900, {"import_wh": 5})
+    assert read_each_quarter(driver, meter, 3) == []
+
+
+def test_a_counter_that_cannot_be_is_not_gone_on_from():
+    meter = a_delta_meter(at_16_kw)
+    driver = a_delta_driver(meter)
+    edge = int(meter.clock.utc_s) // 900 * 900
+    driver.resume(meter.serial, edge, {"import_wh": at_16_kw(edge) + 50_000})
+    read_each_quarter(driver, meter, 2)
+    assert read_each_quarter(driver, meter, 1) == []
+
+
+def test_after_a_row_that_was_lost_counters_come_again_within_hours():
+    meter = a_delta_meter(at_16_kw)
+    driver = a_delta_driver(meter)
+    before = read_each_quarter(driver, meter, 100)
+    meter.lost = {int(meter.clock.utc_s) // 900 * 900 + 900}
+    rows = read_each_quarter(driver, meter, 8)
+    assert len(before) == 9
+    assert rows[-1].end_utc_s == int(meter.clock.utc_s) // 900 * 900
 
 
 def test_ratios_are_applied_to_the_sum():
