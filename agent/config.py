@@ -64,7 +64,7 @@ class AgentConfig:
     meters: tuple[MeterConfig, ...]
     interval_min: int = 15
     recover_days: int = 7
-    history_days: int = 7
+    history_days: int = 62
     batch_intervals: int = 1
     sample_s: int = 60
     quota_mib: int = 256
@@ -139,7 +139,7 @@ class _Document:
             data_dir=agent.path("data_dir"),
             interval_min=agent.choice("interval_min", INTERVALS_MIN, 15),
             recover_days=agent.number("recover_days", 0, 60, 7),
-            history_days=agent.number("history_days", 1, 400, 7),
+            history_days=agent.number("history_days", 1, 400, 62),
             batch_intervals=agent.number("batch_intervals", 1, 96, 1),
             sample_s=agent.number("sample_s", 1, 900, 60),
             quota_mib=agent.number("quota_mib", 4, 65536, 256),

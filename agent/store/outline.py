@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,12 +42,12 @@ class Recalled:
 
     serial: str = ""
     channels: int = 0
-    ends_utc_s: list[int] = field(default_factory=list)
+    ends_utc_s: MutableSequence[int] = field(default_factory=lambda: array("q"))
     last_true: tuple[int, tuple[int, ...]] | None = None
     """Newest interval with data: (end in UTC seconds, values)."""
     exchanged_after_utc_s: int = 0
     """Last end of the meter before the present serial number; 0 if none was exchanged."""
-    missing_utc_s: list[int] = field(default_factory=list)
+    missing_utc_s: MutableSequence[int] = field(default_factory=lambda: array("q"))
     """Those of `ends_utc_s` that are only reported missing."""
     marks: dict[tuple[str, str], LogMark] = field(default_factory=dict)
     """How far its event logs were read, by serial number and log."""

@@ -192,7 +192,7 @@ def test_a_restart_continues_the_chain(
     settled(writer, 1)
     take_all(central, writer)
     again = restarted(writer, tmp_path, central, clock)
-    assert again.wait_ready()["m1"].ends_utc_s == [T0]
+    assert list(again.wait_ready()["m1"].ends_utc_s) == [T0]
     again.hand_over(edge(T0 + S, "m1"))
     for sealed in settled(again, 2)[1:]:
         central.take(sealed)

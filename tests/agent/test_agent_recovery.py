@@ -250,6 +250,17 @@ def test_holes_that_left_the_window_while_the_agent_was_off_are_reported_and_fil
     assert read_all(meter, now) == dict.fromkeys(holes, Quality.PROFILE)
 
 
+def test_an_agent_that_was_off_for_a_month_fills_all_that_the_meter_has() -> None:
+    day, now = 96, T0 + 5.0
+    driver = Meter(recorded={T0 - k * S: 9 for k in range(40 * day)})
+    known = [T0 - k * S for k in range(30 * day, 34 * day)]
+    recalled = Recalled(serial="A1", channels=0b111011, ends_utc_s=known)
+    meter = meter_of(driver, now, recalled=recalled, recover_s=7 * 86_400, history_s=62 * 86_400)
+    meter.expire(now)
+    got = read_all(meter, now, most=day)
+    assert got == dict.fromkeys((T0 - k * S for k in range(30 * day)), Quality.PROFILE)
+
+
 def test_what_an_hourly_profile_lacks_is_asked_again_in_few_requests() -> None:
     now = T0 + S - 1.0
     driver = Meter(recorded={T0 - k * S: 9 for k in range(0, 192, 4)})

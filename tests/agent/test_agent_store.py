@@ -37,7 +37,7 @@ def test_rows_and_heads_are_there_after_closing_and_opening(tmp_path: Path) -> N
     again = Store(tmp_path / "a.db", 8)
     recalled = again.recall(T0 + S)["m1"]
     assert again.head() == head
-    assert recalled.ends_utc_s == [T0 + S, T0 + 2 * S, T0 + 3 * S]
+    assert list(recalled.ends_utc_s) == [T0 + S, T0 + 2 * S, T0 + 3 * S]
     assert recalled.last_true == (T0 + 3 * S, (T0 + 3 * S, 0, 0, 1, 2, 2))
     assert (recalled.serial, recalled.channels) == ("A1", 0b111111)
 
@@ -152,7 +152,7 @@ def test_an_edge_that_was_acknowledged_survives_kill_9_whole(tmp_path: Path) -> 
         assert len({tuple(known.ends_utc_s) for known in recalled.values()}) == 1
         newest = recalled["m0"].ends_utc_s[-1]
         assert newest >= end
-        assert recalled["m0"].ends_utc_s == list(range(T0 + S, newest + S, S))
+        assert list(recalled["m0"].ends_utc_s) == list(range(T0 + S, newest + S, S))
         end = newest
 
 
