@@ -81,8 +81,9 @@ class DlmsTrace:
         self._show(Passed(at_utc_s, direction, verdict, data, words, shown, secret))
 
     def _is_opening(self, direction: Direction, data: bytes) -> bool:
-        begun = self._opening[direction]
-        return bool(begun) or (bool(data) and data[0] & 0x7F in _MODE_E)
+        if direction == "heard" and self._judge.heard:
+            return False  # such a byte may also stand within a frame
+        return bool(self._opening[direction]) or bool(data and data[0] & 0x7F in _MODE_E)
 
     def _tell_opening(self, direction: Direction, data: bytes) -> None:
         self._opening[direction] += data
@@ -106,21 +107,22 @@ class _Hdlc:
 
     def __init__(self) -> None:
         self._cutters = {"sent": FrameCutter(), "heard": FrameCutter()}
-        self._heard = b""
+        self.heard = b""
+        """What came since our turn and is no whole frame."""
         self._associating = False
 
     def feed(self, direction: Direction, data: bytes) -> _Judged:
         if direction == "heard":
-            self._heard += data
+            self.heard += data
         for frame in self._cutters[direction].feed(data):
             whole = _FLAG + frame.raw + _FLAG
             secret = self._secret(frame) if direction == "sent" else b""
             if direction == "heard":
-                self._heard = self._heard.replace(frame.raw, b"", 1)
+                self.heard = self.heard.replace(frame.raw, b"", 1).strip(_FLAG)
             yield "frame", whole, frame_text(frame, sent=direction == "sent"), secret
 
     def rest(self) -> bytes:
-        noise, self._heard = self._heard.replace(_FLAG, b""), b""
+        noise, self.heard = self.heard.replace(_FLAG, b""), b""
         self._cutters["heard"].clear()
         return noise
 
@@ -139,25 +141,26 @@ class _Wrapper:
 
     def __init__(self) -> None:
         self._cutters = {"sent": PacketCutter(), "heard": PacketCutter()}
-        self._heard = b""
+        self.heard = b""
+        """What came since our turn and is no whole packet."""
 
     def feed(self, direction: Direction, data: bytes) -> _Judged:
         if direction == "heard":
-            self._heard += data
+            self.heard += data
         try:
             for packet in self._cutters[direction].feed(data):
                 whole = packet.encode()
                 if direction == "heard":
-                    self._heard = self._heard[len(whole) :]
+                    self.heard = self.heard[len(whole) :]
                 secret = self._secret(packet) if direction == "sent" else b""
                 yield "packet", whole, packet_text(packet, sent=direction == "sent"), secret
         except DlmsError as error:
-            noise, self._heard = self._heard, b""
+            noise, self.heard = self.heard, b""
             self._cutters[direction].clear()
             yield "noise", noise, str(error), b""
 
     def rest(self) -> bytes:
-        noise, self._heard = self._heard, b""
+        noise, self.heard = self.heard, b""
         self._cutters["heard"].clear()
         return noise
 

@@ -73,7 +73,7 @@ class DlmsDriver:
         if meter_class.needs_password and security.password is None:
             raise ValueError(
                 f"meter class {meter_class.name} associates with a password (LLS) and {name} has "
-                "none; set password_file for it"
+                "none; give it credentials or a password_file"
             )
         if transformers != NO_TRANSFORMERS and meter_class.profile.side == "primary":
             raise ValueError(

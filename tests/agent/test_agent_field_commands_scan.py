@@ -260,7 +260,7 @@ def test_behind_an_optical_head_the_one_meter_is_found(
     bench = prepare(tmp_path)
     bench.edit('protocol = "dlms"', 'protocol = "dlms"\nopening = "mode-e"')
     head = ModeE(DlmsBus({"1/17": DlmsMeter(Recording("D0000017"))}, SystemClock()), fastest=6)
-    line = PtyLine(tmp_path / "dlms", head, baud=300, paced=False)
+    line = PtyLine(tmp_path / "dlms", head, baud=300)
     head.attach(line)
     with served(line):
         words = ("--addresses", "16-20", "--model", "idis_residential")

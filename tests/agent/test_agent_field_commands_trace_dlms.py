@@ -113,13 +113,23 @@ def test_bytes_that_are_no_frame_are_noise(
     assert noise == ["00ff55"]
 
 
+def test_a_piece_of_a_frame_that_looks_like_an_opening_is_none() -> None:
+    shown: list[Passed] = []
+    trace = DlmsTrace(shown.append, SystemClock(), wrapper=False, mode_e=True)
+    whole = frame(b"\x03", b"\x02\x23", 0x30, b"\xe6\xe7\x00\xc4\x01\xc1\x00\x06\x00\x00\x00\x2f")
+    for piece in (whole[: whole.index(b"\x06")], whole[whole.index(b"\x06") :]):
+        trace.passed("heard", piece)
+    trace.flush()
+    assert [(one.verdict, one.data) for one in shown] == [("frame", whole)]
+
+
 def test_an_opening_in_mode_e_is_shown_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = prepare(tmp_path)
     bench.edit('protocol = "dlms"', 'protocol = "dlms"\nopening = "mode-e"')
     head = ModeE(DlmsBus({"1/17": DlmsMeter(Recording("D0000017"))}, SystemClock()), fastest=6)
-    line = PtyLine(tmp_path / "dlms", head, baud=300, paced=False)
+    line = PtyLine(tmp_path / "dlms", head, baud=300)
     head.attach(line)
     with served(line):
         passed, summary, _ = traced(bench, capsys, "d17")

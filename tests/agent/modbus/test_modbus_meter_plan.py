@@ -71,7 +71,7 @@ def driver(meter: Meter) -> ModbusDriver:
 def settled(meter: Meter) -> tuple[Sample, ModbusDriver]:
     """The first sample that costs no refusal and no silence."""
     there = driver(meter)
-    for _ in range(8):
+    for _ in range(14):
         before = meter.refusals
         try:
             sample = there.sample()
@@ -79,7 +79,7 @@ def settled(meter: Meter) -> tuple[Sample, ModbusDriver]:
             continue
         if meter.refusals == before:
             return sample, there
-    raise AssertionError(f"still refused after 8 samples: {meter.asked}")
+    raise AssertionError(f"still refused after 14 samples: {meter.asked}")
 
 
 @given(
