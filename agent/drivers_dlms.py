@@ -63,10 +63,13 @@ def build_dlms(
     )
 
 
-def public_client(line: LineConfig, meter: MeterConfig, port: Port) -> Client:
+def public_client(
+    line: LineConfig, meter: MeterConfig, port: Port, address_bytes: int | None = None
+) -> Client:
     """The client that needs no secrets and sees little (SAP 16); raises ValueError, ConfigError."""
     meter_class = load_meter_class(_ANY_CLASS)
-    once = replace(meter_class, link=replace(meter_class.link, tries=1))
+    link = replace(meter_class.link, tries=1)
+    once = replace(meter_class, link=link, address_bytes=address_bytes)
     name = f"DLMS meter {meter.server_address}"
     return Client(_carrier(line, meter, once, port, name)(PUBLIC_CLIENT), Security(), name=name)
 

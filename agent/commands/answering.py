@@ -74,6 +74,7 @@ def dlms_answer(
     who: Identity,
     fits: Mapping[str, MeterConfig | None],
     serial: str | None,
+    address_bytes: int | None = None,
 ) -> Answering:
     """A DLMS server address; `fits` says which meter's secrets opened each class."""
     on_line = config.meters_of(line.name)
@@ -84,6 +85,8 @@ def dlms_answer(
         parts.append(f"device {who.device_name}")
     if fits:
         parts.append(f"fits {', '.join(fits)}")
+    elif address_bytes == 4:
+        parts.append("hears 4 bytes: give it a class of your own with address_bytes = 4")
     elif any(m.password_file or m.credentials for m in on_line):
         parts.append("fits no shipped model with the secrets of this line's meters")
     else:

@@ -33,6 +33,7 @@ UNITS: Final = range(1, 33)
 _MOST_ADDRESS: Final = {"modbus": 247, "modbus-tcp": 247, "dlms": 16383, "dlms-tcp": 16383}
 _BAUDS: Final = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 _PARITIES: Final = ("N", "E", "O")
+_MOST_OF_ONE_BYTE: Final = 126
 _ABSENT_S: Final = 0.5
 """About what one absent Modbus unit costs with one setting."""
 
@@ -46,6 +47,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FIRST-LAST",
         help="Modbus units (default 1-32, all are 1-247) or physical DLMS addresses "
         "(default 16-63, all are 1-16383; wPorts of the TCP wrapper: default 1-16)",
+    )
+    parser.add_argument(
+        "--address-bytes",
+        type=int,
+        choices=(1, 2, 4),
+        metavar="1|2|4",
+        help="bytes of an HDLC server address on a DLMS line: some meters hear one form only; "
+        "with 1 there is no logical part (default 2, or 4 where an address needs it)",
     )
     parser.add_argument(
         "--bauds",
@@ -77,12 +86,13 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         )
     if chosen.toml and chosen.json:
         raise ConfigError("--toml and --json: expected one of them; leave the other out")
-    addresses = _addresses(line, chosen.addresses)
+    addresses = _addresses(line, chosen.addresses, chosen.address_bytes)
     settings = _settings(line, chosen.bauds, chosen.parities)
     _announce(line, addresses, settings)
     found = []
     try:
-        for answer in scan_line(config, line, addresses, settings, chosen.model):
+        how = (settings, chosen.model, chosen.address_bytes)
+        for answer in scan_line(config, line, addresses, *how):
             found.append(answer)
             if chosen.toml:
                 print(meter_table(config, line, answer), flush=True)
@@ -105,6 +115,7 @@ def scan_line(
     addresses: range,
     settings: Sequence[LineSettings] = (),
     model: str | None = None,
+    address_bytes: int | None = None,
 ) -> Iterator[Answering]:
     """Who answers on the line, as found. Raises PortLost, ConfigError.
 
@@ -122,7 +133,8 @@ def scan_line(
         if not isinstance(port, TcpGateway):
             from agent.commands.scan_dlms import scan_dlms
 
-            yield from scan_dlms(config, line, port, _with_progress(addresses), model, clock)
+            found = _with_progress(addresses)
+            yield from scan_dlms(config, line, port, found, model, clock, address_bytes)
         else:
             yield from _scan_gateway(config, line, port, _with_progress(addresses), clock)
     finally:
@@ -243,14 +255,20 @@ def _settings(
     return tuple(sorted(tried, key=lambda how: how != own))
 
 
-def _addresses(line: LineConfig, chosen: range | None) -> range:
+def _addresses(line: LineConfig, chosen: range | None, address_bytes: int | None) -> range:
     from agent.dlms.scan import PHYSICAL, WRAPPER_PORTS
 
+    hdlc = line.is_dlms and not (line.is_tcp and line.framing == "wrapper")
+    if address_bytes is not None and not hdlc:
+        raise ConfigError(
+            f"--address-bytes: {line.name} is no DLMS line with HDLC, only that has several forms "
+            "of an address; leave it out"
+        )
     if chosen is None and line.is_dlms:
         return WRAPPER_PORTS if line.is_tcp and line.framing == "wrapper" else PHYSICAL
     if chosen is None:
         return UNITS
-    most = _MOST_ADDRESS[line.protocol]
+    most = _MOST_ADDRESS[line.protocol] if address_bytes != 1 else _MOST_OF_ONE_BYTE
     if chosen[-1] > most:
         raise ConfigError(f"--addresses: a {line.protocol} line has addresses 1-{most}")
     return chosen

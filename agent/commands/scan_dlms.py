@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from agent.commands.answering import Answering, dlms_answer
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
@@ -22,6 +23,8 @@ from agent.line.port import Port
 from agent.line.serial_port import SerialPort
 from wire.clock import Clock
 
+_LONGEST_FORM: Final = 4
+
 
 def scan_dlms(
     config: AgentConfig,
@@ -30,10 +33,12 @@ def scan_dlms(
     addresses: Iterable[int],
     model: str | None,
     clock: Clock,
+    address_bytes: int | None = None,
 ) -> Iterator[Answering]:
     """Who answers, as found; raises ConfigError, ReadError, PortLost.
 
     Behind an optical head sits one meter: the scan ends when it is found.
+    `address_bytes`: form of an HDLC address, 1, 2 or 4; None is the shortest.
     """
     if model is not None and model not in models():
         raise ConfigError(f"--model {model!r}: expected one of {', '.join(models())}")
@@ -43,17 +48,19 @@ def scan_dlms(
         _wake(line, port)
     wrapper = line.is_tcp and line.framing == "wrapper"
     for number in addresses:
-        address = str(number) if wrapper else f"1/{number}"
-        if not wrapper and not answers(port, address):
+        address = str(number) if wrapper or address_bytes == 1 else f"1/{number}"
+        if not wrapper and not answers(port, address, address_bytes):
             continue
         there = MeterConfig(f"{line.name}-{number}", line.name, "", server_address=address)
-        who = identity(public_client(line, there, port))
+        who = identity(public_client(line, there, port, address_bytes))
         if who is None:
             if wrapper:
                 continue
             who = Identity()
-        fits, serial = _fitting(config, line, there, port, candidates, clock)
-        yield dlms_answer(config, line, address, who, fits, serial)
+        # Four bytes where two would do are a setting of the meter class: no shipped one has it.
+        tried = () if address_bytes == _LONGEST_FORM else candidates
+        fits, serial = _fitting(config, line, there, port, tried, clock)
+        yield dlms_answer(config, line, address, who, fits, serial, address_bytes)
         if mode_e:
             return
 

@@ -47,14 +47,15 @@ def models() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (not name.startswith(_COMMONEST), name)))
 
 
-def answers(port: Port, address: str, response_s: float = RESPONSE_S) -> bool:
+def answers(
+    port: Port, address: str, address_bytes: int | None = None, response_s: float = RESPONSE_S
+) -> bool:
     """Whether anything at an HDLC address answers SNRM, asked twice at most; raises PortLost.
 
     The link that this made is ended again.
     """
-    link = Link(
-        client_address(PUBLIC_CLIENT), server_address(address), LinkParameters(), longest_answer=1
-    )
+    client, server = client_address(PUBLIC_CLIENT), server_address(address, address_bytes)
+    link = Link(client, server, LinkParameters(), longest_answer=1)
     for _ in range(2):
         if _turn(port, link, link.open(), response_s):
             _turn(port, link, link.close(), response_s)

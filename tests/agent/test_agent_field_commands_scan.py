@@ -270,3 +270,29 @@ def test_behind_an_optical_head_the_one_meter_is_found(
     assert said.out.split(maxsplit=1)[0] == "1/17"
     assert "serial D0000017" in said.out
     assert "fits idis_residential" in said.out
+
+
+@pytest.mark.parametrize(
+    ("form", "address", "said"),
+    [("1", "17", "fits idis_residential"), ("4", "1/17", "a class of your own with")],
+)
+def test_meters_that_hear_another_form_of_their_address_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, address: str, said: str
+) -> None:
+    bench = prepare(tmp_path)
+    bus = DlmsBus({address: DlmsMeter(Recording("D0000017"))}, SystemClock())
+    with served(PtyLine(tmp_path / "dlms", bus, baud=BAUD)):
+        words = ("--addresses", "16-17", "--address-bytes", form, "--model", "idis_residential")
+        assert bench.say("scan", "dlms-1", *words) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split(maxsplit=1)[0] == address
+    assert "serial D0000017" in line
+    assert said in line
+
+
+def test_a_form_of_address_is_for_lines_that_have_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = prepare(tmp_path)
+    assert bench.say("scan", "modbus-1", "--address-bytes", "4") == 2
+    assert "leave it out" in capsys.readouterr().err
