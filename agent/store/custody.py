@@ -1,0 +1,237 @@
+"""What the agent answers for, from the closed interval to the receipt: store, chain, receipts.
+
+Rows and events are committed and cut into sealed batches in one transaction.
+Sealed bytes go only when central has signed for them: a receipt of this
+stream whose hash is our own. Where the two histories do not agree a new
+stream is begun, and all that has no receipt is cut again into it. No thread
+and no connection: `Writer` owns one of these.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.health import Counters, Faults
+from agent.keyring import Keyring, NoEpochKey
+from agent.outbox import Cutter
+from agent.store.again import Again
+from agent.store.database import StoreFull
+from agent.store.event_table import EventRows
+from agent.store.filing import Filing
+from agent.store.identity import StreamHead, write_identity
+from agent.store.opening import IDENTITY_FILE, open_store
+from agent.store.outline import OutboxView, Recalled, WriterSettings
+from agent.store.rows import MeterRows
+from wire.clock import Clock
+
+if TYPE_CHECKING:
+    from wire.receipt import Receipt
+
+_log = logging.getLogger("loadscape.agent")
+_Result = TypeVar("_Result")
+
+_MOST_ROOM_TRIES = 16
+_NEW_STREAM_PAUSE_S = 30.0
+
+
+class Custody:
+    """Used by the thread that made it. Every method that writes is durable when it returns."""
+
+    def __init__(
+        self,
+        settings: WriterSettings,
+        *,
+        clock: Clock,
+        keyring: Keyring,
+        boot: bytes,
+        counters: Counters,
+        faults: Faults,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens the store whatever lies there; raises OSError if the folder cannot be used."""
+        self._settings = settings
+        self._clock = clock
+        self._counters = counters
+        self._faults = faults
+        self._monotonic_s = monotonic_s
+        self._new_stream_after_s = float("-inf")
+        self._again = Again()
+        self._store, head = open_store(
+            settings.data_dir, settings.common_name, settings.quota_mib, faults
+        )
+        self._cutter = Cutter(keyring, settings.tenant, settings.interval_s, boot, head)
+        since = int(clock.now_utc_s()) - settings.recall_days * 86_400
+        self.recalled: Mapping[str, Recalled] = self._store.recall(since)
+        """What the store knew of each meter when it was opened."""
+        self._filing = Filing(self._store, self._cutter, faults, clock.now_utc_s)
+        self._recut_other_streams()
+
+    @property
+    def events_uncut(self) -> bool:
+        """Whether events are stored that no batch holds."""
+        return self._filing.events_uncut
+
+    def view(self) -> OutboxView:
+        """How far the outbox is now."""
+        head = self._cutter.head
+        return OutboxView(
+            head.stream,
+            head.next_seq - 1,
+            head.hash,
+            self._store.receipted_upto(head.stream),
+            self._store.outbox_depth(),
+        )
+
+    def sealed_after(self, stream: bytes, seq: int, limit: int) -> list[tuple[int, bytes]]:
+        """(seq, sealed) of batches without a receipt, ascending."""
+        return self._store.sealed_after(stream, seq, limit)
+
+    def close(self) -> None:
+        """Close the store; nothing is pending."""
+        self._store.close()
+
+    # --- committing
+
+    def commit(self, groups: Sequence[MeterRows], *, cut: bool) -> None:
+        """Store rows, and cut them with whatever was left uncut, in one transaction."""
+        count, missing = self._transact(lambda: self._filing.write(groups, cut=cut))
+        self._counters.add("rows_total", count)
+        self._counters.add("rows_no_data_total", missing)
+
+    def commit_events(self, groups: Sequence[EventRows]) -> None:
+        """Store events and cut all that no batch holds, in one transaction."""
+        self._counters.add(
+            "events_total", self._transact(lambda: self._filing.write_events(groups))
+        )
+
+    def _transact(self, write: Callable[[], _Result]) -> _Result:
+        """Write and cut, all or nothing; makes room where there is none."""
+        for _ in range(_MOST_ROOM_TRIES):
+            before = self._filing.state
+            try:
+                with self._store.transaction():
+                    result = write()
+            except StoreFull as error:
+                self._filing.put_back(before)
+                self._faults.report("store", str(error))
+                lost = self._store.make_room()
+                self._counters.add("rows_lost_total", lost.rows)
+                self._counters.add("events_lost_total", lost.events)
+                continue
+            except BaseException:
+                self._filing.put_back(before)
+                raise
+            self._after_commit(before.head)
+            return result
+        raise StoreFull(
+            f"no room after {_MOST_ROOM_TRIES} tries; free space on the disk or raise quota_mib"
+        )
+
+    def _after_commit(self, before: StreamHead) -> None:
+        head = self._cutter.head
+        if head != before:
+            self._counters.add("batches_cut_total", max(0, head.next_seq - before.next_seq))
+            write_identity(
+                self._settings.data_dir / IDENTITY_FILE, self._settings.common_name, head
+            )
+
+    def prune(self) -> None:
+        """Drop some of the receipted history that is older than the settings keep."""
+        now_utc_s = self._clock.now_utc_s()
+        days = max(self._settings.history_days, self._settings.recall_days) + 1
+        with self._store.transaction():
+            self._store.prune(int(now_utc_s) - days * 86_400)
+
+    # --- receipts
+
+    def honour(self, receipt: Receipt) -> None:
+        """Do what a verified receipt says: drop sealed bytes, begin a stream, cut again."""
+        head = self._cutter.head
+        if receipt.stream != head.stream:
+            return
+        from wire.receipt import EPOCH_GONE, FORK, UNREADABLE
+
+        reasons = {nack.reason for nack in receipt.nacks}
+        known = self._store.hash_at(head.stream, receipt.upto) if receipt.upto else None
+        if receipt.upto >= head.next_seq:
+            self._begin_stream(f"central has batch {receipt.upto}, this agent never cut it")
+        elif known is not None and known != receipt.hash_at_upto:
+            self._begin_stream(f"central's batch {receipt.upto} is not this agent's")
+        elif FORK in reasons:
+            self._begin_stream("central has seen two different batches of one number")
+        else:
+            if known is not None:
+                with self._store.transaction():
+                    count = self._store.receipt(
+                        head.stream, receipt.upto, receipt.committed_at_utc_s
+                    )
+                self._counters.add("batches_receipted_total", count)
+            if EPOCH_GONE in reasons:
+                self._begin_stream("central has destroyed the epoch key of a waiting batch")
+            for nack in receipt.nacks:
+                if nack.reason == UNREADABLE:
+                    self._unreadable(nack.seq)
+
+    def _begin_stream(self, reason: str) -> None:
+        if self._monotonic_s() < self._new_stream_after_s:
+            return
+        self._new_stream_after_s = self._monotonic_s() + _NEW_STREAM_PAUSE_S
+        _log.warning("rollback_detected: %s; a new stream is begun", reason)
+        self._counters.add("streams_begun_total")
+        self._again = Again()
+        self._transact(self._take_new_head)
+        self._recut_other_streams()
+
+    def _take_new_head(self) -> None:
+        self._cutter.continue_from(StreamHead.fresh())
+        self._store.set_head(self._cutter.head)
+
+    def _recut_other_streams(self) -> None:
+        """Cut again, into the present stream, what older streams hold without a receipt."""
+        for number, first, last in self._store.unreceipted(outside=self._cutter.head.stream):
+            try:
+                self._transact(partial(self._recut, number, first, last))
+            except NoEpochKey as error:
+                self._faults.report("keyset", str(error))
+                return
+
+    def _recut(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> None:
+        rows = self._store.rows_of(number, first_end_utc_s, last_end_utc_s)
+        self._filing.recut(rows, self._store.events.of_batch(number))
+        self._store.forget_batch(number)
+
+    def cut_due(self) -> bool:
+        """Cut anew what central could not read and has waited long enough; whether any has."""
+        due = self._again.due(self._monotonic_s())
+        for seq in due:
+            self._cut_again(seq)
+        return bool(due)
+
+    def _unreadable(self, seq: int) -> None:
+        if self._again.unreadable(seq, self._monotonic_s()):
+            self._cut_again(seq)
+        else:
+            what = f"central cannot read batch {seq} however often it is sent; its log says why"
+            self._faults.report("unreadable", what)
+
+    def _cut_again(self, seq: int) -> None:
+        found = self._store.batch_at(self._cutter.head.stream, seq)
+        if found is None:
+            return
+        rows = self._store.rows_of(*found)
+        events = self._store.events.of_batch(found[0])
+        if not rows and not events:
+            return
+        before = self._cutter.head
+        # Whoever could not read it may lack its roster: say it again.
+        self._cutter.continue_from(before)
+        try:
+            self._transact(partial(self._filing.recut, rows, events))
+        except NoEpochKey as error:
+            self._faults.report("keyset", str(error))
+            return
+        self._again.cut(seq, range(before.next_seq, self._cutter.head.next_seq))
