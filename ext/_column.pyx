@@ -18,6 +18,7 @@ cdef enum:
     HEAD_DIFFERENCES = 16
     UNSIGNED_HEADS = 32
     SPARSE_HEADS = 64
+    ONE_GROUP = 128
     HEAD_FORMS = 3
 
 cdef uint64_t STEADY = <uint64_t>1 << 40
@@ -139,9 +140,14 @@ cdef bint map_tails(const int64_t* values, const int32_t* lengths, size_t runs, 
 
 
 cdef uint64_t tails_bits(const uint64_t* mapped, const int32_t* lengths, size_t runs,
-                         bint adaptive, Bits* bits) noexcept nogil:
+                         int mode, Bits* bits) noexcept nogil:
     cdef uint64_t cost = 0
     cdef size_t run, at = 0
+    cdef bint adaptive = (mode & ADAPTIVE) != 0
+    if mode & ONE_GROUP:
+        for run in range(runs):
+            at += lengths[run] - 1
+        return run_bits(mapped, at, best_k(mapped, at), adaptive, bits)
     for run in range(runs):
         if lengths[run] > 1:
             cost += run_bits(mapped + at, lengths[run] - 1,
@@ -207,7 +213,8 @@ cdef void write(const int64_t* v, const int32_t* n, size_t runs, uint64_t* mappe
     cdef uint64_t cost, lowest = 0
     cdef size_t run, at = 0, count
     cdef int order, mode = 0, best = -1, form, i
-    cdef bint unsigned, adaptive
+    cdef bint unsigned
+    cdef int flags
     for i in range(HEAD_FORMS):
         form = head_form(i)
         count = map_heads(v, n, runs, form, mapped, &unsigned)
@@ -228,14 +235,15 @@ cdef void write(const int64_t* v, const int32_t* n, size_t runs, uint64_t* mappe
     best = -1
     for order in range(3):
         unsigned = map_tails(v, n, runs, order, mapped)
-        for adaptive in range(2):
-            cost = tails_bits(mapped, n, runs, adaptive, NULL)
+        for i in range(4):
+            flags = (ADAPTIVE if i & 1 else 0) | (ONE_GROUP if i & 2 else 0)
+            cost = tails_bits(mapped, n, runs, flags, NULL)
             if best < 0 or cost < lowest:
                 lowest = cost
-                best = order | (UNSIGNED_TAILS if unsigned else 0) | (ADAPTIVE if adaptive else 0)
+                best = order | flags | (UNSIGNED_TAILS if unsigned else 0)
     mode |= best
     map_tails(v, n, runs, best & 3, mapped)
-    tails_bits(mapped, n, runs, best & ADAPTIVE, bits)
+    tails_bits(mapped, n, runs, best, bits)
     bits.data[0] = <uint8_t>mode
 
 
@@ -307,7 +315,7 @@ def decode(data, Py_ssize_t offset, lengths):
     if offset < 0 or offset >= d.shape[0]:
         raise ColumnDamaged("the data end where a column was expected")
     cdef int mode = d[offset]
-    if mode > 127 or (mode & 3) == 3 or (mode & 80) == 80:
+    if (mode & 3) == 3 or (mode & 80) == 80:
         raise ColumnDamaged(f"column mode {mode} is not used")
     cdef array.array values = array.clone(array.array("q"), total, zero=False)
     if total == 0:
@@ -363,10 +371,21 @@ cdef bint read(Bits* bits, const int32_t* n, size_t runs, int mode, uint64_t* sc
             written += 1
         out[at] = before if there else 0
         at += n[run]
+    if mode & ONE_GROUP:
+        count = 0
+        for run in range(runs):
+            count += n[run] - 1
+        if not take_run(bits, count, (mode & ADAPTIVE) != 0, scratch):
+            return False
     at = 0
+    written = 0
     for run in range(runs):
         if n[run] > 1:
-            if not take_run(bits, n[run] - 1, (mode & ADAPTIVE) != 0, out + at + 1):
+            if mode & ONE_GROUP:
+                for i in range(at + 1, at + n[run]):
+                    out[i] = scratch[written]
+                    written += 1
+            elif not take_run(bits, n[run] - 1, (mode & ADAPTIVE) != 0, out + at + 1):
                 return False
             for i in range(at + 1, at + n[run]):
                 if not mode & UNSIGNED_TAILS:

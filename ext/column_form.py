@@ -18,6 +18,8 @@ HEAD_DIFFERENCES: Final = 16
 UNSIGNED_HEADS: Final = 32
 SPARSE_HEADS: Final = 64
 """A bit per run says whether its head is other than zero; only those heads are written."""
+ONE_GROUP: Final = 128
+"""All tails are one group: runs too short to be worth a parameter each."""
 
 
 class ColumnError(ValueError):

@@ -10,8 +10,9 @@ modulo 2^64. In a column of sparse heads a bit per run says first which heads ar
 and only those are written. Where no residual is negative they are written as they are,
 else zigzagged.
 
-Heads together, and each run's tails, begin with a 6-bit Rice parameter k; 63
-says that all residuals are zero and no bits follow. A residual is written as
+Heads together, and each run's tails (or all tails together, where that is
+shorter), begin with a 6-bit Rice parameter k; 63 says that all residuals are
+zero and no bits follow. A residual is written as
 its quotient by 2^k in ones, a zero, and the k low bits; a quotient of 24 or
 more as 24 ones and 64 plain bits. In an adaptive column, k follows the mean of
 the tails so far (Weinberger, Seroussi, Sapiro 2000: LOCO-I, section III-B).
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from ext.column_form import (
     ADAPTIVE,
@@ -29,6 +31,7 @@ from ext.column_form import (
     ESCAPE,
     HEAD_DIFFERENCES,
     MOST_K,
+    ONE_GROUP,
     ORDER,
     SPARSE_HEADS,
     UNSIGNED_HEADS,
@@ -53,12 +56,14 @@ def encode(values: array[int], lengths: array[int]) -> bytes:
     tails = []
     for order in range(3):
         mapped, unsigned = _mapped([_tail_residuals(run, order) for run in runs if len(run) > 1])
-        for adaptive in (0, ADAPTIVE):
-            written = "".join(
-                _run_bits(run, _best_k(run), adaptive=bool(adaptive)) for run in mapped
-            )
-            flags = order | adaptive | (UNSIGNED_TAILS if unsigned else 0)
-            tails.append((len(written), flags, written))
+        for grouping in (0, ONE_GROUP):
+            groups = [list(chain.from_iterable(mapped))] if grouping else mapped
+            for adaptive in (0, ADAPTIVE):
+                written = "".join(
+                    _run_bits(group, _best_k(group), adaptive=bool(adaptive)) for group in groups
+                )
+                flags = order | adaptive | grouping | (UNSIGNED_TAILS if unsigned else 0)
+                tails.append((len(written), flags, written))
     _, flags, written = min(tails, key=lambda candidate: candidate[0])
     bits += written
     bits += "0" * (-len(bits) % 8)
@@ -73,7 +78,7 @@ def decode(data: bytes, offset: int, lengths: array[int]) -> tuple[array[int], i
         raise ColumnDamaged("the data end where a column was expected")
     mode = data[offset]
     both = HEAD_DIFFERENCES | SPARSE_HEADS
-    if mode > 127 or mode & ORDER == ORDER or mode & both == both:
+    if mode & ORDER == ORDER or mode & both == both:
         raise ColumnDamaged(f"column mode {mode} is not used")
     if not lengths:
         if mode:
@@ -81,12 +86,11 @@ def decode(data: bytes, offset: int, lengths: array[int]) -> tuple[array[int], i
         return array("q"), offset + 1
     reader = _Reader(data, offset + 1)
     heads = _read_heads(reader, len(lengths), mode)
+    tails = _tails(reader, lengths, mode)
     values: list[int] = []
     for head, length in zip(heads, lengths, strict=True):
         run = [head]
-        if length > 1:
-            residuals = reader.run(length - 1, adaptive=bool(mode & ADAPTIVE))
-            _extend(run, residuals, mode)
+        _extend(run, list(islice(tails, length - 1)), mode)
         values.extend(run)
     return array("q", map(_signed, values)), reader.end()
 
@@ -217,6 +221,13 @@ def _read_heads(reader: _Reader, runs: int, mode: int) -> list[int]:
         before = head
         heads.append(head)
     return heads
+
+
+def _tails(reader: _Reader, lengths: Sequence[int], mode: int) -> Iterator[int]:
+    """The tails' residuals as written, group by group."""
+    counts = [length - 1 for length in lengths if length > 1]
+    for count in [sum(counts)] if mode & ONE_GROUP else counts:
+        yield from reader.run(count, adaptive=bool(mode & ADAPTIVE))
 
 
 def _extend(run: list[int], residuals: list[int], mode: int) -> None:

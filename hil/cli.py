@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Exit codes: 0 every figure keeps its limit, 1 one does not, 2 there is no such "
         "part.",
     )
-    bench.add_argument("part", nargs="?", help="chain, dlms or modbus; none means all parts")
+    bench.add_argument("part", nargs="?", help="one of: block, chain, dlms, modbus; none: all")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
 
     soak = commands.add_parser(

@@ -16,13 +16,19 @@ Part = Callable[[], Iterator[Figure | str]]
 def _chain() -> Iterator[Figure | str]:
     from hil.bench.agent import agent_figures
     from hil.bench.aggregate import aggregate_figures
-    from hil.bench.block import block_figures
     from hil.bench.central import central_figures
 
-    yield from block_figures()
     yield from aggregate_figures()
     yield from central_figures()
     yield from agent_figures()
+
+
+def _block() -> Iterator[Figure | str]:
+    from hil.bench.block import block_figures
+    from hil.bench.envelope import envelope_figures
+
+    yield from block_figures()
+    yield from envelope_figures()
 
 
 def _modbus() -> Iterator[Figure | str]:
@@ -37,7 +43,7 @@ def _dlms() -> Iterator[Figure | str]:
     yield from dlms_figures()
 
 
-PARTS: Mapping[str, Part] = {"chain": _chain, "dlms": _dlms, "modbus": _modbus}
+PARTS: Mapping[str, Part] = {"block": _block, "chain": _chain, "dlms": _dlms, "modbus": _modbus}
 
 
 def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part] = PARTS) -> int:
