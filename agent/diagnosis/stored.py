@@ -53,7 +53,7 @@ def _counts(path: Path) -> dict[str, Any]:
                 what: _first(database, question) for what, question in _QUESTIONS.items()
             }
             counts["intervals_by_flag"] = _by_flag(database)
-            migrations = database.execute("SELECT name FROM migration")
+            migrations = database.execute("SELECT name FROM _sqlite_migrations")
             counts["migrations"] = [name for (name,) in migrations]
             counts["quick_check"] = _first(database, "PRAGMA quick_check(1)")
             return counts

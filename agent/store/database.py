@@ -396,5 +396,5 @@ def _open(path: Path, quota_mib: int) -> sqlite3.Connection:
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
-    migrate(database)
+    migrate(path)
     return database

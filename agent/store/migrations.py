@@ -1,18 +1,110 @@
-"""The store's tables, as named steps; each runs once, in a transaction with its own record.
+"""The store's tables, as named steps of sqlite-utils: each in one transaction, with its record.
 
 A step is never changed after a release: add another one. A later version must
 leave tables that an earlier one can still open, or an update could not be
-taken back.
+taken back: first a step that adds (expand), versions later one that takes away
+(contract). sqlite-utils takes 20 MiB, which a running agent does not need: when
+steps are pending they run in a process of their own.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-_STEPS: tuple[tuple[str, str], ...] = (
-    (
-        "0001_intervals_and_batches",
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+SET = "loadscape-agent"
+"""The steps' name in the table of sqlite-utils."""
+_LONGEST_S = 600
+
+
+class MigrationFailed(Exception):
+    """A step did not run; the database is as it was before that step."""
+
+
+def migrate(path: Path) -> list[str]:
+    """Bring the tables up to date; returns the names of the steps that were needed.
+
+    Raises sqlite3.Error if the file cannot be read, MigrationFailed if a step does not run.
+    """
+    needed = pending(path)
+    if not needed:
+        return []
+    if "sqlite_utils" in sys.modules:
+        apply(path)
+        return needed
+    command = [sys.executable, "-m", "agent.store.migrations", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+    if done.returncode:
+        raise MigrationFailed(
+            f"{path}: the steps {', '.join(needed)} did not run; make room on the disk or go back "
+            f"to the version before; it said: {done.stderr.strip()[-500:]}"
+        )
+    return needed
+
+
+def pending(path: Path) -> list[str]:
+    """Names of the steps that have not run; raises sqlite3.Error."""
+    database = sqlite3.connect(path)
+    try:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        done: set[str] = set()
+        if "_sqlite_migrations" in tables:
+            query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
+            done = {name for (name,) in database.execute(query, (SET,))}
+    finally:
+        database.close()
+    return [name for name in STEPS if name not in done]
+
+
+def apply(path: Path) -> None:
+    """Run the pending steps in this process; raises sqlite3.Error."""
+    from sqlite_utils import Database, Migrations
+
+    connection = sqlite3.connect(path)
+    try:
+        migrations = Migrations(SET)
+        for name, step in STEPS.items():
+            migrations(name=name)(lambda db, step=step: step(db.conn))
+        database = Database(connection)
+        _adopt(database, migrations)
+        migrations.apply(database)
+    finally:
+        connection.close()
+
+
+def _adopt(database: Database, migrations: Migrations) -> None:
+    """Take over the records of versions that kept them in a table of their own."""
+    if not database["migration"].exists():
+        return
+    migrations.ensure_migrations_table(database)
+    with database.atomic():
+        database.conn.execute(
+            "INSERT OR IGNORE INTO _sqlite_migrations (migration_set, name, applied_at) "
+            "SELECT ?, name, datetime(applied_utc_s, 'unixepoch') FROM migration",
+            (SET,),
+        )
+
+
+def _run(script: str) -> Callable[[sqlite3.Connection], None]:
+    """A step of plain SQL statements; `executescript` would end the transaction."""
+
+    def step(database: sqlite3.Connection) -> None:
+        for statement in script.split(";"):
+            if statement.strip():
+                database.execute(statement)
+
+    return step
+
+
+STEPS: dict[str, Callable[[sqlite3.Connection], None]] = {
+    "0001_intervals_and_batches": _run(
         """
         CREATE TABLE meter (
             id INTEGER PRIMARY KEY,
@@ -54,10 +146,9 @@ _STEPS: tuple[tuple[str, str], ...] = (
             hash BLOB NOT NULL,
             last_batch INTEGER NOT NULL
         );
-        """,
+        """
     ),
-    (
-        "0002_events",
+    "0002_events": _run(
         """
         CREATE TABLE event (
             id INTEGER PRIMARY KEY,
@@ -80,31 +171,11 @@ _STEPS: tuple[tuple[str, str], ...] = (
             seen BLOB NOT NULL,
             PRIMARY KEY (meter, serial, log)
         ) WITHOUT ROWID;
-        """,
+        """
     ),
-)
+}
+"""Named steps in their order; each gets the connection inside its transaction."""
 
 
-def migrate(database: sqlite3.Connection) -> list[str]:
-    """Bring the tables up to date; returns the names of the steps that were needed."""
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS migration "
-        "(name TEXT PRIMARY KEY, applied_utc_s INTEGER NOT NULL)"
-    )
-    done = {name for (name,) in database.execute("SELECT name FROM migration")}
-    applied = []
-    for name, script in _STEPS:
-        if name in done:
-            continue
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in script.split(";"):
-                if statement.strip():
-                    database.execute(statement)
-            database.execute("INSERT INTO migration VALUES (?, ?)", (name, int(time.time())))
-        except sqlite3.Error:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
-        applied.append(name)
-    return applied
+if __name__ == "__main__":
+    apply(Path(sys.argv[1]))

@@ -11,7 +11,7 @@ import pytest
 
 from agent.store.database import Lost, Store, StoredRow, StoreFull
 from agent.store.identity import IdentityDamaged, StreamHead, read_identity, write_identity
-from agent.store.migrations import migrate
+from agent.store.migrations import STEPS, apply, migrate
 from agent.store.rows import MeterEpoch, RowDamaged, pack, unpack
 from wire.quality import Quality
 
@@ -83,9 +83,31 @@ def test_a_gauge_beyond_32_bits_is_dropped_and_said_to_be_out_of_range() -> None
 
 
 def test_every_migration_runs_once(tmp_path: Path) -> None:
-    database = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
-    assert migrate(database) == ["0001_intervals_and_batches", "0002_events"]
-    assert migrate(database) == []
+    assert migrate(tmp_path / "a.db") == list(STEPS)
+    assert migrate(tmp_path / "a.db") == []
+
+
+def test_steps_run_in_a_process_of_their_own_so_that_the_agent_stays_small(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from agent.store.migrations import migrate;"
+        "assert migrate(pathlib.Path(sys.argv[1])); assert 'sqlite_utils' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.db")], check=True)
+    assert migrate(tmp_path / "a.db") == []
+
+
+def test_a_database_of_the_time_before_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    apply(path)
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO meter (name) VALUES ('m1')")
+        database.execute("DROP TABLE _sqlite_migrations")
+        database.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied_utc_s INTEGER)")
+        database.executemany("INSERT INTO migration VALUES (?, 1793578500)", ((n,) for n in STEPS))
+    assert migrate(path) == list(STEPS)
+    assert migrate(path) == []
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT name FROM meter").fetchall() == [("m1",)]
 
 
 def test_a_full_quota_is_refused_and_receipted_history_makes_room(tmp_path: Path) -> None:
