@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from agent.keyring import Keyring
 from agent.store.event_table import StoredEvent
 from agent.store.identity import StreamHead
+from agent.store.log_table import LoggedEntry, pieces
 from agent.store.outline import CutBatch, StoredRow
 from agent.store.rows import MeterEpoch
 from wire.block import BlockTooLarge, Roster, RosterEntry, encode_block
@@ -29,6 +30,8 @@ _ENVELOPE_BYTES = 512
 """More than header, padding and signature take."""
 _EVENT_NUMBERS_BYTES = 32
 """More than an event takes beside its text."""
+_MOST_LOG_ENTRIES = 100
+"""Of a batch: so many with the longest details keep within its bytes."""
 NO_SCHEMA = 0
 """Schema id of a batch that holds no interval block."""
 
@@ -85,6 +88,21 @@ class Cutter:
             # By the time of cutting, not by the meters' stamps: so old it is, and so long it stays.
             cut_utc_s = int(now_utc_s)
             yield CutBatch(head, NO_SCHEMA, cut_utc_s, cut_utc_s, sealed, events=piece)
+
+    def cut_log(
+        self, chain: bytes, logged: Sequence[LoggedEntry], now_utc_s: float
+    ) -> Iterator[CutBatch]:
+        """Seal entries of the device log in their order; raises NoEpochKey like `cut`."""
+        from wire.envelope import LOG
+        from wire.log import encode_log
+
+        key = self._keyring.epoch_key(now_utc_s)
+        entries = list(logged)
+        for piece in pieces(chain, entries, _MOST_LOG_ENTRIES):
+            held, entries = entries[: len(piece.entries)], entries[len(piece.entries) :]
+            head, sealed = self._next(LOG, NO_SCHEMA, encode_log(piece), key)
+            cut_utc_s = int(now_utc_s)
+            yield CutBatch(head, NO_SCHEMA, cut_utc_s, cut_utc_s, sealed, log=held)
 
     def _seal(
         self, piece: _Piece, epochs: dict[int, MeterEpoch], key: EpochKey

@@ -35,6 +35,8 @@ CBOR_ROWS: Final = 2
 """Content: plain CBOR rows, for third parties."""
 EVENTS: Final = 3
 """Content: events."""
+LOG: Final = 4
+"""Content: a piece of the concentrator's own log (`wire.log`)."""
 
 SUITE_X25519: Final = 1
 """DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305 (RFC 9180, 7)."""

@@ -108,6 +108,16 @@ class Custody:
             "events_total", self._transact(lambda: self._filing.write_events(groups))
         )
 
+    def log(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Append (code, detail) to the device log and cut what of it no batch holds."""
+
+        def write() -> None:
+            for code, detail in entries:
+                self._filing.log(code, detail)
+            self._filing.cut_log()
+
+        self._transact(write)
+
     def _transact(self, write: Callable[[], _Result]) -> _Result:
         """Write and cut, all or nothing; makes room where there is none."""
         for _ in range(_MOST_ROOM_TRIES):
@@ -201,7 +211,9 @@ class Custody:
 
     def _recut(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> None:
         rows = self._store.rows_of(number, first_end_utc_s, last_end_utc_s)
-        self._filing.recut(rows, self._store.events.of_batch(number))
+        self._filing.recut(
+            rows, self._store.events.of_batch(number), self._store.log.of_batch(number)
+        )
         self._store.forget_batch(number)
 
     def cut_due(self) -> bool:
@@ -223,14 +235,14 @@ class Custody:
         if found is None:
             return
         rows = self._store.rows_of(*found)
-        events = self._store.events.of_batch(found[0])
-        if not rows and not events:
+        events, logged = self._store.events.of_batch(found[0]), self._store.log.of_batch(found[0])
+        if not rows and not events and not logged:
             return
         before = self._cutter.head
         # Whoever could not read it may lack its roster: say it again.
         self._cutter.continue_from(before)
         try:
-            self._transact(partial(self._filing.recut, rows, events))
+            self._transact(partial(self._filing.recut, rows, events, logged))
         except NoEpochKey as error:
             self._faults.report("keyset", str(error))
             return

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.store.event_table import EventTable
 from agent.store.identity import StreamHead
+from agent.store.log_table import LogTable
 from agent.store.migrations import migrate
 from agent.store.outline import CutBatch, Recalled, StoredRow
 from agent.store.rows import MeterEpoch, RowDamaged, Values, no_data, pack, unpack
@@ -68,6 +69,7 @@ class Store:
                 f"{path}: {error}; it is put aside and a new one is begun"
             ) from error
         self.events = EventTable(self._db)
+        self.log = LogTable(self._db)
         self._meters: dict[str, int] = {}
         self._epochs: dict[int, MeterEpoch] = {}
         self._epoch_ids: dict[tuple[str, str, int], int] = {}
@@ -315,7 +317,7 @@ class Store:
             "AND later.sealed IS NULL)",
             (before_utc_s,),
         )
-        return dropped + self.events.prune(UNCUT, limit)
+        return dropped + self.events.prune(UNCUT, limit) + self.log.prune(UNCUT, limit)
 
     def make_room(self) -> Lost:
         """Free pages; returns what was lost without a receipt (nothing while history lasts)."""

@@ -15,6 +15,7 @@ from agent.outbox import Cutter
 from agent.store.database import UNCUT, Store
 from agent.store.event_table import EventRows, StoredEvent
 from agent.store.identity import StreamHead
+from agent.store.log_table import LoggedEntry
 from agent.store.outline import StoredRow
 from agent.store.rows import MeterRows
 from wire.quality import Quality
@@ -29,6 +30,7 @@ class FilingState:
     head: StreamHead
     uncut_since: int | None
     events_uncut: bool
+    log_uncut: bool
 
 
 class Filing:
@@ -41,18 +43,20 @@ class Filing:
         self._cutter = cutter
         self._uncut_since = store.oldest_uncut()
         self.events_uncut = bool(store.events.of_batch(UNCUT, 1))
+        self.log_uncut = bool(store.log.of_batch(UNCUT, 1))
         self._faults = faults
         self._now = now_utc_s
 
     @property
     def state(self) -> FilingState:
         """To be put back if the transaction fails."""
-        return FilingState(self._cutter.head, self._uncut_since, self.events_uncut)
+        return FilingState(self._cutter.head, self._uncut_since, self.events_uncut, self.log_uncut)
 
     def put_back(self, state: FilingState) -> None:
         """The transaction has failed: all is as it was before."""
         self._cutter.continue_from(state.head)
         self._uncut_since, self.events_uncut = state.uncut_since, state.events_uncut
+        self.log_uncut = state.log_uncut
 
     def write_events(self, groups: Sequence[EventRows]) -> int:
         """Store events, and cut all that no batch holds; how many were new."""
@@ -72,6 +76,27 @@ class Filing:
         if events:
             for batch in self._cutter.cut_events(events, self._now()):
                 self._store.events.assign(self._store.add_batch(batch), batch.events)
+
+    def log(self, code: str, detail: str) -> None:
+        """Append to the device log; it is cut later."""
+        self._store.log.append(int(self._now()), code, detail, UNCUT)
+        self.log_uncut = True
+
+    def cut_log(self) -> None:
+        """Cut what of the device log no batch holds, if there is a key."""
+        waiting = self._store.log.of_batch(UNCUT, _CUT_ROWS)
+        try:
+            self.recut_log(waiting)
+        except NoEpochKey as error:
+            self._faults.report("keyset", str(error))
+        else:
+            self.log_uncut = len(waiting) == _CUT_ROWS
+
+    def recut_log(self, logged: Sequence[LoggedEntry]) -> None:
+        """Cut entries that are in the store already; raises NoEpochKey."""
+        if logged:
+            for batch in self._cutter.cut_log(self._store.log.chain(), logged, self._now()):
+                self._store.log.assign(self._store.add_batch(batch), batch.log)
 
     def write(self, groups: Sequence[MeterRows], *, cut: bool) -> tuple[int, int]:
         """Store rows, and `cut` them with whatever was left; how many, how many without data."""
@@ -120,8 +145,14 @@ class Filing:
                 self._uncut_since = None
                 return
 
-    def recut(self, rows: Sequence[StoredRow], events: Sequence[StoredEvent] = ()) -> None:
+    def recut(
+        self,
+        rows: Sequence[StoredRow],
+        events: Sequence[StoredEvent] = (),
+        logged: Sequence[LoggedEntry] = (),
+    ) -> None:
         """Cut what is in the store already; raises NoEpochKey."""
         for batch in self._cutter.cut(rows, self._store.epochs(), self._now()):
             self._store.assign(self._store.add_batch(batch), batch.rows)
         self.cut_events(events)
+        self.recut_log(logged)

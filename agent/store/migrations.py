@@ -173,6 +173,25 @@ STEPS: dict[str, Callable[[sqlite3.Connection], None]] = {
         ) WITHOUT ROWID;
         """
     ),
+    "0003_device_log": _run(
+        """
+        CREATE TABLE log_entry (
+            number INTEGER PRIMARY KEY,
+            at_utc_s INTEGER NOT NULL,
+            code TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            prev BLOB NOT NULL,
+            batch INTEGER NOT NULL
+        );
+        CREATE INDEX log_entry_by_batch ON log_entry (batch);
+        CREATE TABLE log_head (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            chain BLOB NOT NULL,
+            number INTEGER NOT NULL,
+            hash BLOB NOT NULL
+        );
+        """
+    ),
 }
 """Named steps in their order; each gets the connection inside its transaction."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.store.event_table import LogMark, StoredEvent
 from agent.store.identity import StreamHead
+from agent.store.log_table import LoggedEntry
 from agent.store.rows import Values
 
 
@@ -34,6 +35,8 @@ class CutBatch:
     rows: Sequence[StoredRow] = ()
     events: Sequence[StoredEvent] = ()
     """Of a batch of events; its ends are the instant at which it was cut."""
+    log: Sequence[LoggedEntry] = ()
+    """Of a batch of the device log; likewise."""
 
 
 @dataclass(slots=True)
