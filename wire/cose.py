@@ -24,6 +24,7 @@ _Kind = TypeVar("_Kind")
 
 _MOST_BYTES: Final = 262_144
 _KID_BYTES: Final = 8
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class CoseError(ValueError):
@@ -139,6 +140,14 @@ def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
     return cbor.encode(["Signature1", protected, b"", payload])
 
 
+def esp256_signature(der: bytes) -> bytes:
+    """An ECDSA signature as hardware and libraries give it, in the one form that is accepted."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    r, s = decode_dss_signature(der)
+    return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
+
+
 def _verify_esp256(public: bytes, signature: bytes, covered: bytes) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -147,6 +156,9 @@ def _verify_esp256(public: bytes, signature: bytes, covered: bytes) -> None:
     if len(signature) != 64:
         raise SignatureWrong(f"ESP256 signature of {len(signature)} bytes, expected 64")
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    # (r, n - s) is as good a signature: anyone could give a batch another hash, and so cut a chain.
+    if s > _P256_ORDER // 2:
+        raise SignatureWrong("ESP256 signature with s above half the order, expected the lower")
     key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
     key.verify(encode_dss_signature(r, s), covered, ec.ECDSA(SHA256()))
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from wire import cbor
+from wire import cbor, suites
 from wire.cose import (
+    ALG,
     CONTENT,
     ED25519,
+    KID,
     CoseError,
     Signed,
+    Signer,
     read_sign1,
     sign1,
     thumbprint,
@@ -38,11 +40,12 @@ EVENTS: Final = 3
 LOG: Final = 4
 """Content: a piece of the concentrator's own log (`wire.log`)."""
 
-SUITE_X25519: Final = 1
-"""DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305 (RFC 9180, 7)."""
+SUITE_X25519: Final = suites.X25519
 
 NO_PREV: Final = bytes(16)
 """`prev` of the first batch of a stream."""
+
+LARGEST_SEQ: Final = (1 << 62) - 1
 
 _VERSION: Final = 1
 _BATCH: Final = -70001
@@ -76,6 +79,16 @@ class BatchHeader:
     schema_id: int
 
 
+class BatchSigner(Signer, Protocol):
+    """Whoever holds a device's private signing key, in a file or in hardware."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    def hedge(self, plaintext: bytes) -> bytes:
+        """`hedge_of` with a secret that only this device has."""
+
+
 class DeviceSigner:
     """An Ed25519 key that signs a device's batches; also fits root and receipt keys."""
 
@@ -86,7 +99,7 @@ class DeviceSigner:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         self._key: Ed25519PrivateKey = Ed25519PrivateKey.from_private_bytes(seed)
-        self._hedge_key = hashlib.sha256(b"loadscape/1 hedge\0" + seed).digest()
+        self._seed = seed
         self.public = self._key.public_key().public_bytes_raw()
         self.kid = thumbprint(self.public, ED25519)
 
@@ -100,11 +113,17 @@ class DeviceSigner:
 
     def hedge(self, plaintext: bytes) -> bytes:
         """16 bytes that differ for different plaintexts even if randomness repeats."""
-        return hmac.digest(self._hedge_key, plaintext, "sha256")[:_HASH_BYTES]
+        return hedge_of(self._seed, plaintext)
+
+
+def hedge_of(secret: bytes, plaintext: bytes) -> bytes:
+    """The header's hedge: 16 bytes that differ for different plaintexts under one `secret`."""
+    key = hashlib.sha256(b"loadscape/1 hedge\0" + secret).digest()
+    return hmac.digest(key, plaintext, "sha256")[:_HASH_BYTES]
 
 
 def seal(
-    header: BatchHeader, plaintext: bytes, *, epoch_public: bytes, signer: DeviceSigner
+    header: BatchHeader, plaintext: bytes, *, epoch_public: bytes, signer: BatchSigner
 ) -> bytes:
     """Pad, encrypt to `epoch_public` and sign; alg and kid are the signer's.
 
@@ -125,13 +144,10 @@ def seal(
             signer.hedge(plaintext),
         ],
     }
-    protected = cbor.encode({**fields, 1: signer.alg, 4: signer.kid})
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-
+    protected = cbor.encode({**fields, ALG: signer.alg, KID: signer.kid})
     padded = plaintext + b"\x80"
     padded += bytes(-len(padded) % _PAD)
-    key = X25519PublicKey.from_public_bytes(epoch_public)
-    payload = _suite(header.suite).encrypt(padded, key, info=_INFO + protected)
+    payload = suites.suite(header.suite).encrypt(padded, epoch_public, _INFO + protected)
     return sign1(fields, payload, signer)
 
 
@@ -148,20 +164,19 @@ def verify(sealed: bytes, device_public: bytes, alg: int = ED25519) -> BatchHead
 
 
 def open_sealed(sealed: bytes, epoch_private: bytes) -> bytes:
-    """The plaintext; raises NotOpened. The signature must have been verified before."""
+    """The plaintext; raises NotOpened, or UnknownSuite before anything is tried.
+
+    The signature must have been verified before.
+    """
     signed = _read(sealed)
     header = _header(signed)
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-    key = X25519PrivateKey.from_private_bytes(epoch_private)
-    info = _INFO + signed.protected
+    suite = suites.suite(header.suite)
     try:
-        padded: bytes = _suite(header.suite).decrypt(signed.payload, key, info=info)
-    except (InvalidTag, ValueError) as error:
+        padded = suite.decrypt(signed.payload, epoch_private, _INFO + signed.protected)
+    except ValueError as error:
         raise NotOpened(
             f"batch {header.stream.hex()}/{header.seq}: does not open with epoch key "
-            f"{header.epoch_kid.hex()}"
+            f"{header.epoch_kid.hex()} ({error})"
         ) from error
     plaintext, mark, rest = padded.rpartition(b"\x80")
     if not mark or any(rest):
@@ -186,7 +201,7 @@ def _header(signed: Signed) -> BatchHeader:
         alg, content, kid = signed.alg, signed.content, signed.kid
     except CoseError as error:
         raise EnvelopeError(str(error)) from error
-    if set(signed.header) != {1, CONTENT, 4, _BATCH}:
+    if set(signed.header) != {ALG, CONTENT, KID, _BATCH}:
         raise EnvelopeError(f"header labels {sorted(signed.header)}: expected 1, 3, 4 and {_BATCH}")
     match signed.header[_BATCH]:
         case [
@@ -207,20 +222,14 @@ def _header(signed: Signed) -> BatchHeader:
     sizes = [len(part) for part in (kid, stream, boot, prev, epoch_kid, hedge)]
     if version != _VERSION:
         raise EnvelopeError(f"batch version {version}, this program reads {_VERSION}")
-    if sizes != [8, 8, 8, 16, 8, 16] or seq < 1 or not 0 <= schema_id < 1 << 16:
+    if sizes != [8, 8, 8, 16, 8, 16] or not 1 <= seq <= LARGEST_SEQ:
         raise EnvelopeError(
-            f"field sizes {sizes}, seq {seq}, schema {schema_id}: expected sizes 8, 8, 8, 16, 8, "
-            "16, seq from 1, schema below 65536"
+            f"field sizes {sizes}, seq {seq}: expected sizes 8, 8, 8, 16, 8, 16 and seq from 1 to "
+            f"{LARGEST_SEQ}"
         )
+    numbers = (content, suite, schema_id)
+    if not all(0 <= number < 1 << 16 for number in numbers):
+        raise EnvelopeError(f"content, suite, schema {numbers}: expected numbers below 65536")
     return BatchHeader(
         alg, content, kid, tenant, stream, boot, seq, prev, epoch_kid, suite, schema_id
     )
-
-
-@cache
-def _suite(number: int) -> Any:
-    if number != SUITE_X25519:
-        raise EnvelopeError(f"suite {number}: expected {SUITE_X25519}")
-    from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-
-    return Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)

@@ -11,9 +11,14 @@ from typing import Final
 
 from wire import cbor
 from wire.cose import CONTENT, ED25519, Signer, read_sign1, sign1, verify_sign1
+from wire.suites import SUITES
 
 KEYSET_CONTENT: Final = 11
 _VERSION: Final = 1
+_KID_BYTES: Final = 8
+_RECEIPT_PUBLIC_BYTES: Final = 32
+_LARGEST: Final = (1 << 62) - 1
+"""Of versions and instants: what SQLite and every other reader can hold."""
 
 
 class KeysetError(ValueError):
@@ -50,12 +55,14 @@ class Keyset:
     revoked: tuple[bytes, ...]
 
     def epoch_key(self, now_utc_s: float) -> EpochKey:
-        """The youngest key whose time has come and not passed; raises KeysetError."""
-        valid = [k for k in self.epoch_keys if k.not_before_utc_s <= now_utc_s < k.not_after_utc_s]
+        """The youngest key of a suite known here whose time is now; raises KeysetError."""
+        known = [k for k in self.epoch_keys if k.suite in SUITES and k.kid not in self.revoked]
+        valid = [k for k in known if k.not_before_utc_s <= now_utc_s < k.not_after_utc_s]
         if not valid:
             raise KeysetError(
-                f"keyset {self.version} of {self.tenant} has no epoch key for {now_utc_s:.0f}; "
-                "publish a newer keyset (loadscape-central keys rotate), or set the clock right"
+                f"keyset {self.version} of {self.tenant} has no epoch key for {now_utc_s:.0f} "
+                f"of a suite known here ({', '.join(map(str, SUITES))}); publish a newer keyset "
+                "(loadscape-central keys rotate), set the clock right, or update"
             )
         return max(valid, key=lambda k: k.not_before_utc_s)
 
@@ -114,9 +121,11 @@ def _keyset(value: cbor.Value) -> Keyset:
             raise KeysetError("expected form, version, tenant, epoch keys, receipt keys, revoked")
     if form != _VERSION:
         raise KeysetError(f"keyset form {form}, this program reads {_VERSION}")
-    kids = [kid for kid in revoked if isinstance(kid, bytes)]
+    if not 0 <= version <= _LARGEST:
+        raise KeysetError(f"keyset version {version}, expected 0 to {_LARGEST}")
+    kids = [kid for kid in revoked if isinstance(kid, bytes) and len(kid) == _KID_BYTES]
     if len(kids) != len(revoked):
-        raise KeysetError("revoked: expected key ids as bytes")
+        raise KeysetError(f"revoked: expected key ids of {_KID_BYTES} bytes")
     return Keyset(
         version,
         tenant,
@@ -129,12 +138,28 @@ def _keyset(value: cbor.Value) -> Keyset:
 def _epoch_key(value: cbor.Value) -> EpochKey:
     match value:
         case [bytes(kid), int(suite), bytes(public), int(not_before), int(not_after)]:
-            return EpochKey(kid, suite, public, not_before, not_after)
-    raise KeysetError("epoch key: expected kid, suite, public, not before, not after")
+            pass
+        case _:
+            raise KeysetError("epoch key: expected kid, suite, public, not before, not after")
+    if len(kid) != _KID_BYTES or not 0 <= not_before < not_after <= _LARGEST:
+        raise KeysetError(
+            f"epoch key {kid.hex()} from {not_before} to {not_after}: expected an id of "
+            f"{_KID_BYTES} bytes and a span of time"
+        )
+    known = SUITES.get(suite)
+    if known is not None and len(public) != known.public_bytes:
+        raise KeysetError(
+            f"epoch key {kid.hex()} of suite {suite}: {len(public)} bytes, expected "
+            f"{known.public_bytes}"
+        )
+    return EpochKey(kid, suite, public, not_before, not_after)
 
 
 def _receipt_key(value: cbor.Value) -> ReceiptKey:
     match value:
-        case [bytes(kid), bytes(public)]:
+        case [bytes(kid), bytes(public)] if (len(kid), len(public)) == (
+            _KID_BYTES,
+            _RECEIPT_PUBLIC_BYTES,
+        ):
             return ReceiptKey(kid, public)
-    raise KeysetError("receipt key: expected kid, public")
+    raise KeysetError("receipt key: expected an id of 8 bytes and a public key of 32")

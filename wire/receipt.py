@@ -12,6 +12,7 @@ from typing import Final
 
 from wire import cbor
 from wire.cose import CONTENT, ED25519, Signer, read_sign1, sign1, verify_sign1
+from wire.envelope import LARGEST_SEQ
 from wire.keyset import Keyset
 
 RECEIPT_CONTENT: Final = 10
@@ -112,8 +113,13 @@ def _receipt(value: cbor.Value) -> Receipt:
             raise ReceiptError("not the ten fields of a receipt")
     if version != _VERSION:
         raise ReceiptError(f"receipt version {version}, this program reads {_VERSION}")
-    if len(stream) != 8 or len(hash_at_upto) != 16 or upto < 0:
-        raise ReceiptError("expected a stream of 8 bytes, a hash of 16 and upto from 0")
+    if len(stream) != 8 or len(hash_at_upto) != 16:
+        raise ReceiptError("expected a stream of 8 bytes and a hash of 16")
+    numbers = (upto, committed_at, lsn, keyset_version)
+    if not all(0 <= number <= LARGEST_SEQ for number in numbers):
+        raise ReceiptError(
+            f"upto, committed at, lsn, keyset version {numbers}: expected 0 to {LARGEST_SEQ}"
+        )
     return Receipt(
         tenant,
         device,
@@ -129,6 +135,8 @@ def _receipt(value: cbor.Value) -> Receipt:
 
 def _nack(value: cbor.Value) -> Nack:
     match value:
-        case [int(seq), str(reason)] if reason in REASONS:
+        case [int(seq), str(reason)] if 1 <= seq <= LARGEST_SEQ and reason in REASONS:
             return Nack(seq, reason)
-    raise ReceiptError(f"nack {value!r}: expected a number and one of {', '.join(REASONS)}")
+    raise ReceiptError(
+        f"nack {value!r:.80}: expected a number from 1 and one of {', '.join(REASONS)}"
+    )
