@@ -17,12 +17,12 @@ from typing import Any
 from central.collect.fleet import Fleet
 from central.collect.gate import REASONS, Gate
 from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Refusal
-from central.keys.place import KeyPlace, read_devices, read_hex, read_keyset
+from central.keys.place import KeyPlace, read_devices, read_keyset
+from central.keys.receipts import ReceiptKeys
 from central.metrics import MetricSet
 from central.readings.ledger import LoaderProgress
 from wire import topics
 from wire.clock import Clock
-from wire.envelope import DeviceSigner
 from wire.receipt import Nack, Receipt, sign_receipt
 
 log = logging.getLogger("central.collect")
@@ -79,12 +79,11 @@ class Reception:
         self._progress = progress
         self._clock = clock
         self._metrics = metrics
-        self._signer = DeviceSigner(read_hex(place.receipt_seed, 32))
         self._told_upto = fleet.told_upto()
         self._answered_s: dict[str, float] = {}
         self._said_s: dict[str, float] = {}
         self._pruned_s = float("-inf")
-        self._keys_seen: tuple[int, int] = (0, 0)
+        self._keys_seen: tuple[int, ...] = ()
         self._keyset_version = 0
         _declare(metrics)
         self._follow_keys()
@@ -167,7 +166,8 @@ class Reception:
             nacks=tuple(nacks),
         )
         self._metrics.count(RECEIPTS)
-        return Answer(topics.down(self._cn[device]), sign_receipt(receipt, self._signer))
+        signer = self._receipt_keys.signer(now_utc_s)
+        return Answer(topics.down(self._cn[device]), sign_receipt(receipt, signer))
 
     def _count_refusals(self, refusals: Sequence[Refusal], now_utc_s: int) -> None:
         for refusal in refusals:
@@ -227,17 +227,19 @@ class Reception:
 
     def _follow_keys(self) -> list[Answer]:
         """Read keyset and devices again when their files changed; a newer keyset goes to all."""
-        files = (self._place.devices, self._place.keyset)
-        present = (files[0].stat().st_mtime_ns, files[1].stat().st_mtime_ns)
+        files = (self._place.devices, self._place.keyset, self._place.receipt_dir)
+        present = tuple(file.stat().st_mtime_ns for file in files)
         if present == self._keys_seen:
             return []
-        first = self._keys_seen == (0, 0)
+        first = not self._keys_seen
         devices = read_devices(self._place)
         self._gate = Gate(self._tenant, devices)
         self._cn = {name: device.cn for name, device in devices.items()}
         self._device_by_cn = {device.cn: name for name, device in devices.items()}
         known = 0 if first else self._keyset_version
-        self._keyset_version = read_keyset(self._place).version
+        keyset = read_keyset(self._place)
+        self._receipt_keys = ReceiptKeys(self._place, keyset)
+        self._keyset_version = keyset.version
         self._keyset = self._place.keyset.read_bytes()
         self._keys_seen = present
         if first or self._keyset_version == known:

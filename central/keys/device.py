@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from central.durable import PRIVATE, PUBLIC, write_file
-from central.keys.authority import hex_line, write_next_keyset
 from central.keys.certificates import Authority
 from central.keys.place import (
     ED25519_ALG,
     EnrolledDevice,
     KeyPlace,
     KeysError,
+    hex_line,
     read_devices,
-    read_keyset,
     read_tenant,
     write_devices_json,
 )
+from central.keys.root import settle
 from wire.envelope import DeviceSigner
 from wire.topics import common_name
 
@@ -98,21 +98,21 @@ def issue_device(
     return bundle
 
 
-def revoke_device(directory: Path, device: str) -> int:
-    """Refuse `device` from now on; returns the new keyset version. Raises KeysError."""
-    place = KeyPlace(directory)
+def revoke_device(directory: Path, device: str, *, root: Path | None = None) -> int | None:
+    """Refuse `device` from now on; raises KeysError.
+
+    Returns the keyset version that says so, None if it waits for the root.
+    Collector and broker refuse it without the keyset too.
+    """
+    place = KeyPlace(directory, root)
     tenant, devices = read_tenant(place), read_devices(place)
     if device not in devices:
         raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
     devices[device] = replace(devices[device], active=False)
     write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
-    revoked = [entry for entry in devices.values() if not entry.active]
-    serials = [entry.certificate_serial for entry in revoked]
+    serials = [entry.certificate_serial for entry in devices.values() if not entry.active]
     write_file(place.revocation_list, _authority(place).revocation_list(serials), PUBLIC)
-    keyset = read_keyset(place)
-    return write_next_keyset(
-        place, replace(keyset, revoked=tuple(sorted(entry.kid for entry in revoked)))
-    )
+    return settle(place)
 
 
 def _authority(place: KeyPlace) -> Authority:

@@ -1,16 +1,16 @@
 """Where each key of a tenant lies, and who reads it.
 
-    root/root.seed                     offline; signs keysets
-    authority/ca.key                   offline; signs certificates
+    root/root.seed, keyset.cose        offline, best on a medium of its own; signs keysets
+    authority/ca.key                   signs certificates
     epoch/KID.key, KID.json            the loader alone
+    receipt/KID.key, KID.json          the collector
+    collector.key, collector.crt       the collector
     broker/broker.key, broker.crt      the broker, with ca.crt and ca.crl
-    collector.key, collector.crt,      the collector
-    receipt.seed, receipt.pub
     ca.crt, ca.crl, root.pub,          public
     keyset.cose, devices.json
 
-The collector can run from a copy without the four folders; the loader from a
-copy of `epoch` alone. Seeds and keys are hex, mode 0600.
+One folder may hold all of them, or each process a folder with its part; which
+file is whose says `central.keys.inventory`. Seeds and keys are hex, mode 0600.
 """
 
 from __future__ import annotations
@@ -46,13 +46,18 @@ class EnrolledDevice:
 
 @dataclass(frozen=True, slots=True)
 class KeyPlace:
-    """The files below one key directory."""
+    """The files below one key directory; the root's may lie elsewhere."""
 
     directory: Path
+    root: Path | None = None
+
+    @property
+    def root_dir(self) -> Path:
+        return self.root or self.directory / "root"
 
     @property
     def root_seed(self) -> Path:
-        return self.directory / "root" / "root.seed"
+        return self.root_dir / "root.seed"
 
     @property
     def root_public(self) -> Path:
@@ -87,16 +92,12 @@ class KeyPlace:
         return self.directory / "collector.crt"
 
     @property
-    def receipt_seed(self) -> Path:
-        return self.directory / "receipt.seed"
-
-    @property
-    def receipt_public(self) -> Path:
-        return self.directory / "receipt.pub"
-
-    @property
     def epoch_dir(self) -> Path:
         return self.directory / "epoch"
+
+    @property
+    def receipt_dir(self) -> Path:
+        return self.directory / "receipt"
 
     @property
     def keyset(self) -> Path:
@@ -110,6 +111,11 @@ class KeyPlace:
 def collector_name(tenant: str) -> str:
     """The collector's common name; the dot keeps it apart from every device's."""
     return f"collector.{tenant}"
+
+
+def hex_line(value: bytes) -> bytes:
+    """Bytes as they stand in a key file."""
+    return value.hex().encode() + b"\n"
 
 
 def read_hex(path: Path, length: int) -> bytes:
@@ -168,11 +174,6 @@ def read_tenant(place: KeyPlace) -> str:
         raise KeysError(
             f"{place.devices}: no tenant there; make the keys with loadscape-central keys init"
         ) from error
-
-
-def read_epoch_keys(place: KeyPlace) -> dict[bytes, bytes]:
-    """Private epoch keys by kid; only the loader calls this."""
-    return {bytes.fromhex(path.stem): read_hex(path, 32) for path in place.epoch_dir.glob("*.key")}
 
 
 def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:

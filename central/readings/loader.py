@@ -20,7 +20,8 @@ import numpy as np
 
 from central.collect.journal import Batch, JournalReader
 from central.config import Config
-from central.keys.place import KeyPlace, read_epoch_keys
+from central.keys.epochs import EpochGone, EpochKeys, EpochMissing
+from central.keys.place import KeyPlace
 from central.metrics import MetricSet
 from central.readings.engine import DuckDbEngine
 from central.readings.events import EventLedger
@@ -79,8 +80,7 @@ class Loader:
         """
         self._tenant = config.tenant
         self._interval_s = config.interval_s
-        self._place = KeyPlace(config.keys_dir)
-        self._epoch_keys = read_epoch_keys(self._place)
+        self._epoch_keys = EpochKeys(KeyPlace(config.keys_dir), metrics)
         self._clock = config.clock()
         self._journal = JournalReader(config.journal_dir)
         self._ledger = LoaderLedger(config.loader_file)
@@ -165,8 +165,10 @@ class Loader:
         self._metrics.count(SECONDS, took_s, part="refresh")
 
     def tidy(self) -> bool:
-        """When idle: rewrite one past day that is in pieces, delete superseded files."""
+        """When idle: rewrite one past day that is in pieces, delete superseded files and keys."""
         now_s = time.monotonic()
+        if self._epoch_keys.look(self._clock.now_utc_s(), self._newest_reading_utc_s, frozenset):
+            return True
         if now_s - self._vacuumed_s > _VACUUM_EVERY_S:
             self._vacuumed_s = now_s
             self._lake.vacuum(older_than_h=1)
@@ -224,11 +226,15 @@ class Loader:
                 raise _NotReadable("unreadable", f"a {channel.name} beyond 2^53")
 
     def _epoch_key(self, kid: bytes) -> bytes:
-        if kid not in self._epoch_keys:
-            self._epoch_keys = read_epoch_keys(self._place)
-        if kid not in self._epoch_keys:
-            raise _NotReadable("epoch_gone", f"no private key of epoch {kid.hex()}")
-        return self._epoch_keys[kid]
+        try:
+            return self._epoch_keys.private(kid)
+        except EpochGone as error:
+            raise _NotReadable("epoch_gone", str(error)) from error
+        except EpochMissing as error:
+            raise _NotReadable("unreadable", str(error)) from error
+
+    def _newest_reading_utc_s(self) -> int | None:
+        return max((file.last_end_utc_s for file in self._lake.files()), default=None)
 
     def _roster(
         self, device: str, roster_hash: bytes, fresh: dict[tuple[str, bytes], Roster]

@@ -17,14 +17,19 @@ from central.keys.place import (
     KeyPlace,
     KeysError,
     read_devices,
-    read_epoch_keys,
     read_hex,
     read_keyset,
 )
+from central.keys.receipts import ReceiptKeys
 from wire.envelope import DeviceSigner
 from wire.topics import TopicError
 
 NOW = 1_772_000_000
+
+
+def kids(directory: Path) -> list[bytes]:
+    """Ids of the private keys that lie there."""
+    return [bytes.fromhex(path.stem) for path in directory.glob("*.key")]
 
 
 @pytest.fixture
@@ -57,11 +62,10 @@ def test_a_device_gets_keys_that_its_registration_fits(place: KeyPlace, tmp_path
 def test_the_first_keyset_names_the_keys_that_are_there(place: KeyPlace) -> None:
     keyset = read_keyset(place)
     assert keyset.version == 1
-    assert [key.kid for key in keyset.epoch_keys] == list(read_epoch_keys(place))
+    assert [key.kid for key in keyset.epoch_keys] == kids(place.epoch_dir)
     assert keyset.epoch_key(NOW) == keyset.epoch_keys[0]
-    receipt = DeviceSigner(read_hex(place.receipt_seed, 32))
-    assert keyset.receipt_keys[0].public == receipt.public
-    assert receipt.public == read_hex(place.receipt_public, 32)
+    assert [key.kid for key in keyset.receipt_keys] == kids(place.receipt_dir)
+    assert ReceiptKeys(place, keyset).signer(NOW).public == keyset.receipt_keys[0].public
 
 
 def test_a_new_epoch_keeps_the_old_key_for_full_outboxes(place: KeyPlace) -> None:
@@ -71,7 +75,7 @@ def test_a_new_epoch_keeps_the_old_key_for_full_outboxes(place: KeyPlace) -> Non
     assert keyset.version == 2
     assert old in keyset.epoch_keys
     assert keyset.epoch_key(NOW + 26 * 86_400) != old
-    assert len(read_epoch_keys(place)) == 2
+    assert len(kids(place.epoch_dir)) == 2
 
 
 def test_a_revoked_device_is_in_keyset_registry_and_revocation_list(

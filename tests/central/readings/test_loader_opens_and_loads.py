@@ -17,8 +17,10 @@ from central.cli import main
 from central.collect.journal import Batch, SqliteJournal
 from central.config import Config, load_config
 from central.keys.authority import init_authority, rotate_epoch
+from central.keys.destruction import destroy
 from central.keys.device import issue_device
 from central.keys.place import KeyPlace, read_keyset
+from central.keys.record import EPOCH, read_records
 from central.metrics import MetricSet
 from central.readings.events import read_events
 from central.readings.lake import DeltaLake
@@ -177,8 +179,8 @@ def test_a_batch_that_does_not_open_or_decode_is_kept_and_reported_and_the_next_
 
 def test_a_batch_of_a_destroyed_epoch_is_said_to_be_gone(bench: Bench) -> None:
     bench.store(bench.device.cut(ROSTER, interval(0)))
-    for file in (bench.keys / "epoch").glob("*.key"):
-        file.unlink()
+    place = KeyPlace(bench.keys)
+    destroy(place, EPOCH, read_records(place, EPOCH), NOW)
     bench.loader.close()
     bench.loader = bench.new_loader()
     bench.loader.step()
