@@ -26,6 +26,7 @@ from wire.roster import (
     read_varint,
     varint,
 )
+from wire.unknown import NotKnownYet
 
 __all__ = [
     "Block",
@@ -53,6 +54,8 @@ _VERSION: Final = 1
 _CARRIES_ROSTER: Final = 1
 _ALL_METERS: Final = 2
 _ALL_INTERVALS: Final = 4
+_RECEIPTED_BASE: Final = 8
+"""Reserved: first values as differences to the last batch that was receipted."""
 _HEAD: Final = struct.Struct(">BBHHIH8s")
 
 
@@ -60,8 +63,8 @@ class BlockError(ValueError):
     """A block cannot be written or read."""
 
 
-class UnknownSchema(BlockError):
-    """The block's schema is not in this program's registry: keep it sealed, update, try again."""
+class UnknownSchema(BlockError, NotKnownYet):
+    """The block's schema, version or mode is not in this program: keep it sealed, update."""
 
 
 class UnknownRoster(BlockError):
@@ -137,22 +140,28 @@ def decode_block(data: bytes, roster_by_hash: Callable[[bytes], Roster | None]) 
     """Unpack a block; raises a BlockError that says why not."""
     if len(data) < _HEAD.size + 4:
         raise BlockDamaged(f"{len(data)} bytes, expected at least {_HEAD.size + 4}")
+    # All behind the first byte is the version's own, the checksum too.
+    if data[0] != _VERSION:
+        raise UnknownSchema(f"block version {data[0]}, this program reads {_VERSION}")
     data, crc = data[:-4], int.from_bytes(data[-4:], "big")
     if checksum.crc32c(data) != crc:
         raise BlockDamaged("the checksum does not fit the bytes")
-    version, flags, schema_id, interval_s, first, intervals, roster_hash = _HEAD.unpack_from(data)
-    if version != _VERSION:
-        raise UnknownSchema(f"block version {version}, this program reads {_VERSION}")
+    _, flags, schema_id, interval_s, first, intervals, roster_hash = _HEAD.unpack_from(data)
     schema = SCHEMAS.get(schema_id)
     if schema is None:
         raise UnknownSchema(f"schema {schema_id}, this program knows {sorted(SCHEMAS)}")
-    if flags & ~7 or not interval_s or not 1 <= intervals <= MOST_INTERVALS:
+    if flags & _RECEIPTED_BASE:
+        raise UnknownSchema("differences to the last receipted batch, this program has none")
+    unused = flags & ~(_CARRIES_ROSTER | _ALL_METERS | _ALL_INTERVALS)
+    if unused or not interval_s or not 1 <= intervals <= MOST_INTERVALS:
         raise BlockDamaged(f"flags {flags}, interval {interval_s} s, {intervals} intervals")
     try:
         roster, at = _roster(data, flags, roster_hash, roster_by_hash)
         meters, at = _meters(data, at, flags, len(roster.entries))
         present, at = _present(data, at, flags, len(meters), intervals)
         lengths = array("i", (len(of_meter) for of_meter in present))
+        if not lengths:
+            raise BlockDamaged("no meter of the roster occurs, expected at least one")
         if sum(lengths) * len(schema.channels) > MOST_VALUES:
             raise BlockTooLarge(f"{sum(lengths)} rows of {len(schema.channels)} channels")
         columns = []

@@ -8,6 +8,7 @@ a signature covers one meaning.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -30,7 +31,13 @@ class CborError(ValueError):
 
 
 def encode(value: Value) -> bytes:
-    """The one encoding of `value`; raises CborError for what this subset does not hold."""
+    """The one encoding of `value`; raises CborError for what `decode` would not take back."""
+    return _encode(value, 0)
+
+
+def _encode(value: Value, depth: int) -> bytes:
+    if depth > _MOST_DEPTH:
+        raise CborError(f"nested deeper than {_MOST_DEPTH}")
     if isinstance(value, bool):
         raise CborError(f"{value!r}: expected int, bytes, str, list, dict or Tagged, came a bool")
     if isinstance(value, int):
@@ -38,15 +45,15 @@ def encode(value: Value) -> bytes:
     if isinstance(value, bytes):
         return _head(2, len(value)) + value
     if isinstance(value, str):
-        text = value.encode()
+        text = _utf8(value)
         return _head(3, len(text)) + text
     if isinstance(value, (list, tuple)):
-        return _head(4, len(value)) + b"".join(map(encode, value))
+        return _count(4, value) + b"".join(_encode(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        pairs = sorted((encode(key), encode(item)) for key, item in value.items())
-        return _head(5, len(pairs)) + b"".join(key + item for key, item in pairs)
+        pairs = [(_key(key), _encode(item, depth + 1)) for key, item in value.items()]
+        return _count(5, value) + b"".join(key + item for key, item in sorted(pairs))
     if isinstance(value, Tagged):
-        return _head(6, _COSE_SIGN1) + encode(value.value)
+        return _head(6, _COSE_SIGN1) + _encode(value.value, depth + 1)
     raise CborError(f"expected int, bytes, str, list, dict or Tagged, came {type(value).__name__}")
 
 
@@ -56,6 +63,25 @@ def decode(data: bytes) -> Value:
     if end != len(data):
         raise CborError(f"{len(data) - end} bytes follow the value that ends at byte {end}")
     return value
+
+
+def _count(major: int, items: Sized) -> bytes:
+    if len(items) > _MOST_ITEMS:
+        raise CborError(f"{len(items)} items, expected at most {_MOST_ITEMS}")
+    return _head(major, len(items))
+
+
+def _key(key: object) -> bytes:
+    if not isinstance(key, int) or isinstance(key, bool):
+        raise CborError(f"map key {key!r}: expected an integer")
+    return _head(0, key) if key >= 0 else _head(1, -1 - key)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CborError(f"{text!r}: a lone surrogate is no UTF-8") from error
 
 
 def _head(major: int, argument: int) -> bytes:

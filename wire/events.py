@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from wire import cbor
+from wire.unknown import NotKnownYet
 
 MOST_EVENTS: Final = 1024
 MOST_BYTES: Final = 128 * 1024
@@ -26,6 +27,10 @@ _LARGEST_N: Final = (1 << 16) - 1
 
 class EventsError(ValueError):
     """Bytes that are not a batch of events, or events that none can hold."""
+
+
+class UnknownEvents(EventsError, NotKnownYet):
+    """Events of another version than this program reads."""
 
 
 class Event(NamedTuple):
@@ -73,7 +78,7 @@ def decode_events(data: bytes) -> list[Event]:
         case [int(version), [*entries]] if version == _VERSION:
             pass
         case [int(version), *_] if version != _VERSION:
-            raise EventsError(f"events version {version}, this program reads {_VERSION}")
+            raise UnknownEvents(f"events version {version}, this program reads {_VERSION}")
         case _:
             raise EventsError("expected a version and a list of events")
     _check_count(len(entries))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wire import cbor
+from wire.unknown import NotKnownYet
 
 MOST_ENTRIES: Final = 1024
 MOST_BYTES: Final = 128 * 1024
@@ -32,6 +33,10 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 
 class LogError(ValueError):
     """Bytes that are not a piece of a log, or an entry that none can hold."""
+
+
+class UnknownLog(LogError, NotKnownYet):
+    """A log of another version than this program reads."""
 
 
 class Entry(NamedTuple):
@@ -95,12 +100,12 @@ def decode_log(data: bytes) -> Piece:
     except cbor.CborError as error:
         raise LogError(f"not deterministic CBOR: {error}") from error
     match value:
-        case [int(version), bytes(chain), int(first), bytes(prev), [*entries]]:
+        case [int(version), *_] if version != _VERSION:
+            raise UnknownLog(f"log version {version}, this program reads {_VERSION}")
+        case [int(), bytes(chain), int(first), bytes(prev), [*entries]]:
             pass
         case _:
             raise LogError("expected version, chain, first number, hash before, entries")
-    if version != _VERSION:
-        raise LogError(f"log version {version}, this program reads {_VERSION}")
     piece = Piece(chain, first, prev, tuple(map(_entry, entries)))
     _check(piece)
     return piece

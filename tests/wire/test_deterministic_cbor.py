@@ -69,3 +69,80 @@ def test_accepted_bytes_are_exactly_what_the_encoder_writes(data: bytes) -> None
     except cbor.CborError:
         return
     assert cbor.encode(value) == data
+
+
+@st.composite
+def loosely(draw: st.DrawFn, depth: int = 0) -> tuple[bytes, bool]:
+    """Well-formed CBOR, and whether each choice in it was the deterministic one."""
+    exact = True
+
+    def head(major: int, argument: int) -> bytes:
+        nonlocal exact
+        shortest = next(size for size in (0, 1, 2, 4, 8) if _fits(argument, size))
+        sizes = [size for size in (0, 1, 2, 4, 8) if _fits(argument, size)]
+        size = draw(st.sampled_from([shortest] * 12 + sizes))
+        exact = exact and size == shortest
+        if not size:
+            return bytes([major << 5 | argument])
+        code = {1: 24, 2: 25, 4: 26, 8: 27}[size]
+        return bytes([major << 5 | code]) + argument.to_bytes(size, "big")
+
+    def items(count: int) -> list[bytes]:
+        nonlocal exact
+        found = []
+        for _ in range(count):
+            data, is_exact = draw(loosely(depth + 1))
+            exact = exact and is_exact
+            found.append(data)
+        return found
+
+    major = draw(st.sampled_from([0, 1, 2, 3, 4, 5] if depth < 3 else [0, 1, 2, 3]))
+    if major < 2:
+        return head(major, draw(st.integers(0, (1 << 64) - 1) | st.integers(0, 300))), exact
+    if major < 4:
+        content = draw(st.binary(max_size=30)) if major == 2 else draw(st.text()).encode()
+        if draw(st.integers(0, 19)) == 0:
+            chunk = head(major, len(content)) + content
+            return bytes([major << 5 | 31]) + chunk + b"\xff", False
+        return head(major, len(content)) + content, exact
+    count = draw(st.integers(0, 4))
+    if major == 4:
+        body = b"".join(items(count))
+    else:
+        keys = [head(0, draw(st.integers(0, 40))) for _ in range(count)]
+        ordered = draw(st.sampled_from([sorted(set(keys)), sorted(set(keys)), keys]))
+        exact = exact and ordered == sorted(set(ordered))
+        count = len(ordered)
+        body = b"".join(key + item for key, item in zip(ordered, items(count), strict=True))
+    if draw(st.integers(0, 19)) == 0:
+        return bytes([major << 5 | 31]) + body + b"\xff", False
+    return head(major, count) + body, exact
+
+
+def _fits(argument: int, size: int) -> bool:
+    return argument < 24 if size == 0 else argument < 1 << (8 * size)
+
+
+@settings(max_examples=600)
+@given(loosely())
+def test_of_all_encodings_of_a_value_the_deterministic_one_alone_is_taken(
+    made: tuple[bytes, bool],
+) -> None:
+    data, exact = made
+    if exact:
+        assert cbor.encode(cbor.decode(data)) == data
+    else:
+        with pytest.raises(cbor.CborError):
+            cbor.decode(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True, {True: 1}, {"key": 1}, {b"key": 1}, 1 << 64, -(1 << 64) - 1, 1.5, None, "\ud800",
+        [0] * 4097, dict.fromkeys(range(4097), 0), [[[[[[[[[[0]]]]]]]]]],
+    ],
+)  # fmt: skip
+def test_what_could_not_be_read_back_is_not_written(value: cbor.Value) -> None:
+    with pytest.raises(cbor.CborError):
+        cbor.encode(value)

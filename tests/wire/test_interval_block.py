@@ -26,6 +26,7 @@ from wire.block import (
 )
 from wire.channels import PROFILE_SCHEMA, SAMPLED_SCHEMA, SCHEMAS, Schema
 from wire.quality import Quality
+from wire.unknown import NotKnownYet
 
 FIRST = 1_793_578_500
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -109,7 +110,7 @@ def test_a_flipped_bit_is_damage(
     data = bytearray(encode_block(schema, roster, rows, with_roster=True))
     at = draw.draw(st.integers(0, 8 * len(data) - 1))
     data[at >> 3] ^= 1 << (at & 7)
-    with pytest.raises(BlockDamaged):
+    with pytest.raises(BlockDamaged if at >> 3 else UnknownSchema):
         read(bytes(data), roster)
 
 
@@ -156,6 +157,39 @@ def test_an_unknown_schema_and_an_unknown_roster_are_told_apart() -> None:
     body[2:4] = (max(SCHEMAS) + 1).to_bytes(2, "big")
     with pytest.raises(UnknownSchema):
         read(sealed_again(bytes(body)), roster)
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, 2), (1, 8 | 7), (2, 0x7F)])
+def test_what_a_later_program_writes_is_told_apart_from_damage(at: int, value: int) -> None:
+    """Block version, the reserved mode, a schema."""
+    roster = roster_of(2)
+    rows = [row(FIRST, 0), row(FIRST, 1)]
+    body = bytearray(encode_block(PROFILE_SCHEMA, roster, rows, with_roster=True)[:-4])
+    body[at] = value
+    with pytest.raises(NotKnownYet):
+        read(sealed_again(bytes(body)), roster)
+
+
+def test_a_later_versions_block_needs_no_checksum_of_this_one() -> None:
+    with pytest.raises(NotKnownYet):
+        read(b"\x02" + bytes(40), roster_of(1))
+
+
+def test_bits_behind_a_bitmaps_end_and_bytes_behind_the_last_column_are_refused() -> None:
+    roster = roster_of(3)
+    body = encode_block(PROFILE_SCHEMA, roster, [row(FIRST, 0)], with_roster=False)[:-4]
+    head = struct.calcsize(">BBHHIH8s")
+    assert body[head] == 0b1000_0000
+    spoilt = body[:head] + b"\x81" + body[head + 1 :]
+    for data, why in ((spoilt, "past its end"), (body + b"\0", "follow the last column")):
+        with pytest.raises(BlockDamaged, match=why):
+            read(sealed_again(data), roster)
+
+
+def test_a_block_without_rows_is_refused() -> None:
+    head = struct.pack(">BBHHIH8s", 1, 0, 1, 900, FIRST // 900, 1, roster_of(3).hash)
+    with pytest.raises(BlockDamaged, match="no meter"):
+        read(sealed_again(head + b"\0" + b"\0" * 6), roster_of(3))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,24 +114,6 @@ def test_another_tenants_key_does_not_open_a_batch() -> None:
 def test_the_algorithm_comes_from_the_registration_never_from_the_message() -> None:
     with pytest.raises(cose.SignatureWrong):
         verify(sealed(), DEVICE.public, cose.ESP256)
-
-
-def test_a_p256_key_in_hardware_signs_as_esp256() -> None:
-    private = ec.derive_private_key(4711, ec.SECP256R1())
-    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-    class Hardware:
-        alg = cose.ESP256
-        kid = cose.thumbprint(point, cose.ESP256)
-
-        def sign(self, data: bytes) -> bytes:
-            r, s = decode_dss_signature(private.sign(data, ec.ECDSA(SHA256())))
-            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-    signed = cose.read_sign1(cose.sign1({cose.CONTENT: 1}, b"x", Hardware()))
-    cose.verify_sign1(signed, point, cose.ESP256)
-    with pytest.raises(cose.SignatureWrong):
-        cose.verify_sign1(replace(signed, payload=b"y"), point, cose.ESP256)
 
 
 def test_a_key_id_is_the_beginning_of_the_cose_key_thumbprint() -> None:
