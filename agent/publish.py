@@ -1,10 +1,9 @@
 """Carries sealed batches to the broker and central's answers back.
 
-MQTT 5 over TLS 1.3 with a client certificate. A batch is sent in the order of
-its chain, at most a window ahead of the last receipt, only while connected,
-and again when no receipt comes. PUBACK deletes nothing: only a receipt that
-central has signed does. Every message on `down` is verified before it is
-believed; one that fails is counted and dropped.
+MQTT 5 over TLS 1.3 with a client certificate. What goes out when is decided by
+`agent.sending`. PUBACK deletes nothing: only a receipt that central has signed
+does. Every message on `down` is verified before it is believed; one that fails
+is counted and dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -28,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.config import BrokerConfig
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
+from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
 from wire import topics
 
@@ -35,16 +36,8 @@ _log = logging.getLogger("loadscape.agent")
 
 KEEPALIVE_S = 900
 SESSION_EXPIRY_S = 7 * 86_400
-WINDOW = 16
-"""Batches on the way to the broker, not yet PUBACKed."""
-AHEAD = 64
-"""Batches sent beyond the last receipt."""
-RECEIPT_TIMEOUT_S = (30.0, 900.0)
-"""First and longest patience for a receipt before batches are sent again, s."""
 _RECONNECT_S = (1.0, 900.0)
-_SETTLE_S = 2.0
 _STATE_EVERY_S = 2.0
-_GAP_PAUSE_S = 2.0
 
 
 class Publisher:
@@ -76,20 +69,12 @@ class Publisher:
         self._state = state
         self._wake = wake
         self._lock = threading.Lock()
-        self._connected = False
-        self._stream = b""
-        self._sent_upto = 0
-        self._fetching = False
-        self._on_the_way: dict[int, int] = {}
+        self._sending = Sending(partial(counters.add, "batches_repeated_total"))
+        self._mids: dict[int, tuple[bytes, int]] = {}
         # paho calls on_publish while it holds the lock that publish() needs: taking ours there
         # as well would lock both threads for ever. So acknowledgements are left here.
         self._acknowledged: deque[int] = deque()
-        self._hold_until_s = 0.0
-        self._progress_s = 0.0
-        self._last_upto = 0
-        self._patience_s = RECEIPT_TIMEOUT_S[0]
         self._attempts = 0
-        self._gap_after_s = 0.0
         self._shown_state = ""
         self._state_after_s = 0.0
         self._last_receipt_utc_s: int | None = None
@@ -98,7 +83,7 @@ class Publisher:
     @property
     def connected(self) -> bool:
         """Whether the broker has accepted the session."""
-        return self._connected
+        return self._sending.connected
 
     @property
     def last_receipt_utc_s(self) -> int | None:
@@ -118,7 +103,7 @@ class Publisher:
 
     def stop(self) -> None:
         """Say that the agent goes away, and disconnect."""
-        if not self._connected:
+        if not self.connected:
             # paho's thread may be inside a connect; it is a daemon and ends with the process.
             self._client.disconnect()
             return
@@ -129,7 +114,7 @@ class Publisher:
 
     def tick(self) -> None:
         """Send what may be sent now; publish the state if it changed."""
-        if not self._connected:
+        if not self.connected:
             return
         now_s = time.monotonic()
         self._send_more(now_s)
@@ -138,60 +123,29 @@ class Publisher:
     # --- sending
 
     def _send_more(self, now_s: float) -> None:
-        view = self._writer.view
         with self._lock:
             while self._acknowledged:
-                self._on_the_way.pop(self._acknowledged.popleft(), None)
-            if view.stream != self._stream:
-                self._stream = view.stream
-                self._sent_upto = self._last_upto = view.receipted_upto
-                self._progress_s = now_s
-            if view.receipted_upto > self._last_upto:
-                self._last_upto = view.receipted_upto
-                self._progress_s = now_s
-                self._patience_s = RECEIPT_TIMEOUT_S[0]
-            self._sent_upto = max(self._sent_upto, view.receipted_upto)
-            unsigned = self._sent_upto - view.receipted_upto
-            if unsigned and now_s > self._progress_s + self._patience_s:
-                self._repeat(view.receipted_upto, now_s)
-                self._patience_s = min(
-                    self._patience_s * random.uniform(1.5, 2.5), RECEIPT_TIMEOUT_S[1]
-                )
-                unsigned = 0
-            room = min(WINDOW - len(self._on_the_way), AHEAD - unsigned)
-            waiting = self._sent_upto < view.last_seq
-            if self._fetching or not waiting or room <= 0 or now_s < self._hold_until_s:
-                return
-            self._fetching = True
-            after = self._sent_upto
-        self._writer.fetch(view.stream, after, room, self._send)
+                batch = self._mids.pop(self._acknowledged.popleft(), None)
+                if batch is not None:
+                    self._sending.acknowledged(*batch)
+            wanted = self._sending.want(self._writer.view, now_s)
+        if wanted is not None:
+            self._writer.fetch(wanted.stream, wanted.after, wanted.limit, self._send)
 
     def _send(self, stream: bytes, batches: list[tuple[int, bytes]]) -> None:
         """Called in the writer's thread with what `fetch` found."""
         with self._lock:
-            self._fetching = False
-            if stream != self._stream or not self._connected:
+            if not self._sending.fetched(stream):
                 return
-            if not batches:
-                self._sent_upto = max(self._sent_upto, self._writer.view.receipted_upto)
             for seq, sealed in batches:
-                if seq <= self._sent_upto:
-                    continue
-                if seq not in self._on_the_way.values():
+                if self._sending.is_due(seq):
                     info = self._client.publish(topics.up(self._cn), sealed, qos=1)
                     if info.rc != mqtt.MQTT_ERR_SUCCESS:
                         return
-                    self._on_the_way[info.mid] = seq
+                    self._mids[info.mid] = (stream, seq)
                     self._counters.add("batches_sent_total")
-                if self._sent_upto == self._last_upto:
-                    self._progress_s = time.monotonic()
-                self._sent_upto = seq
+                self._sending.sent(seq, time.monotonic())
         self._wake()
-
-    def _repeat(self, upto: int, now_s: float) -> None:
-        self._counters.add("batches_repeated_total", max(0, self._sent_upto - upto))
-        self._sent_upto = upto
-        self._progress_s = now_s
 
     # --- the retained state
 
@@ -258,16 +212,9 @@ class Publisher:
         client.subscribe(topics.down(self._cn), qos=1)
         now_s = time.monotonic()
         with self._lock:
-            # What had no PUBACK paho sends again by itself. The rest waits for the receipt
-            # that answers the birth, so that only what is needed goes out twice.
-            self._sent_upto = self._writer.view.receipted_upto
-            self._fetching = False
-            self._hold_until_s = now_s + random.uniform(0.5, 1.0) * _SETTLE_S
-            self._progress_s = now_s
-            self._patience_s = RECEIPT_TIMEOUT_S[0]
+            self._sending.connect(self._writer.view, now_s)
             self._shown_state = ""
             self._state_after_s = 0.0
-            self._connected = True
         self._faults.over("broker")
         self._wake()
 
@@ -281,7 +228,7 @@ class Publisher:
         self, client: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any
     ) -> None:
         with self._lock:
-            self._connected = False
+            self._sending.disconnect()
         if reason.is_failure:
             self._faults.report("broker", f"connection lost: {reason}; tried again")
             self._draw_reconnect_delay(client)
@@ -307,7 +254,7 @@ class Publisher:
     def _believe(self, data: bytes) -> None:
         from wire.cose import read_sign1
         from wire.keyset import KEYSET_CONTENT
-        from wire.receipt import GAP, verify_receipt
+        from wire.receipt import verify_receipt
 
         if read_sign1(data).content == KEYSET_CONTENT:
             if self._keyring.accept(data):
@@ -321,13 +268,8 @@ class Publisher:
             self._last_receipt_utc_s = receipt.committed_at_utc_s
         self._faults.over("down")
         self._writer.receipt(receipt)
-        now_s = time.monotonic()
         with self._lock:
-            self._hold_until_s = min(self._hold_until_s, now_s)
-            gap = receipt.stream == self._stream and any(n.reason == GAP for n in receipt.nacks)
-            if gap and now_s >= self._gap_after_s:
-                self._gap_after_s = now_s + _GAP_PAUSE_S
-                self._repeat(min(receipt.upto, self._sent_upto), now_s)
+            self._sending.answered(receipt, time.monotonic())
         self._wake()
 
 

@@ -15,7 +15,6 @@ from agent_bench import T0, Central, S, SetClock, edge, start_writer
 from broker_bench import Broker
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent import publish
 from agent.health import Counters, Faults
 from agent.publish import Publisher, tls_context
 from wire import topics
@@ -174,17 +173,6 @@ def test_a_killed_broker_costs_no_batch(site: Site) -> None:
     site.broker.start()
     assert site.until(lambda: site.central.upto == 6 and site.writer.view.waiting == 0, 40)
     assert len(site.central.values) == 6
-
-
-def test_a_batch_without_receipt_is_sent_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.publisher._patience_s = 0.3
-    site.collector.answering = False
-    site.writer.hand_over(edge(T0, "m1"))
-    assert site.until(lambda: len(site.collector.seen) >= 1)
-    site.publisher._patience_s = 0.3
-    assert site.until(lambda: len(site.collector.seen) >= 2)
-    assert site.collector.seen[0] == site.collector.seen[1]
-    assert publish.RECEIPT_TIMEOUT_S[0] == 30
 
 
 def test_the_retained_state_tells_birth_changes_and_the_end(site: Site) -> None:
