@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
+
 from central.durable import PUBLIC, write_file
-from central.keys.certificates import Authority
+from central.keys.certificates import Authority, revoked_serials, server_names
 from central.keys.place import (
     KeyPlace,
     KeysError,
     collector_name,
     hex_line,
     read_hex,
+    read_tenant,
     write_devices_json,
 )
 from central.keys.record import EPOCH, RECEIPT
@@ -75,6 +79,60 @@ def rotate_epoch(directory: Path, *, now_utc_s: float) -> int | None:
     place = KeyPlace(directory)
     add_key(place, EPOCH, now_utc_s, at_once=True)
     return settle(place)
+
+
+def renew_certificate(place: KeyPlace, part: str, *, revoke: bool = False) -> datetime:
+    """Give `broker` or `collector` a new key and certificate; returns when it ends.
+
+    The broker's names stay. `revoke` refuses the old certificate from now on:
+    for a key that is in wrong hands. Raises KeysError.
+    """
+    authority, tenant = read_authority(place), read_tenant(place)
+    certificate, key = {
+        "broker": (place.broker_certificate, place.broker_key),
+        "collector": (place.collector_certificate, place.collector_key),
+    }[part]
+    old = read_certificate(certificate)
+    issued = (
+        authority.issue_client(collector_name(tenant), SERVICE_CERTIFICATE_DAYS)
+        if part == "collector"
+        else authority.issue_server(server_names(old), SERVICE_CERTIFICATE_DAYS)
+    )
+    write_file(key, issued.key)
+    write_file(certificate, issued.certificate, PUBLIC)
+    if revoke:
+        revoke_certificates(place, [old.serial_number])
+    return read_certificate(certificate).not_valid_after_utc
+
+
+def revoke_certificates(place: KeyPlace, serial_numbers: Sequence[int]) -> None:
+    """Put certificates on the revocation list, beside those that are there; raises KeysError."""
+    known = revoked_serials(place.revocation_list.read_bytes())
+    revoked = read_authority(place).revocation_list(sorted({*known, *serial_numbers}))
+    write_file(place.revocation_list, revoked, PUBLIC)
+
+
+def read_authority(place: KeyPlace) -> Authority:
+    """The tenant's certificate authority, to sign with; raises KeysError."""
+    try:
+        return Authority.load(
+            place.authority_key.read_bytes(), place.authority_certificate.read_bytes()
+        )
+    except (FileNotFoundError, ValueError) as error:
+        raise KeysError(
+            f"{place.authority_key}: cannot sign certificates with it ({error}); run this where "
+            "the authority's key lies, or restore it from a backup"
+        ) from error
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """A certificate, PEM; raises KeysError."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise KeysError(
+            f"{path}: no certificate there ({error}); restore it from a backup"
+        ) from error
 
 
 def _sign_first(place: KeyPlace, tenant: str) -> None:

@@ -131,6 +131,17 @@ class Authority:
         )
 
 
+def server_names(certificate: x509.Certificate) -> list[str]:
+    """Names and addresses that a server's certificate is for, the first its own name."""
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return [str(name.value) for name in extension.value]
+
+
+def revoked_serials(revocation_list_pem: bytes) -> list[int]:
+    """Serial numbers on a revocation list; raises ValueError if it is none."""
+    return [entry.serial_number for entry in x509.load_pem_x509_crl(revocation_list_pem)]
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
 ) -> x509.CertificateBuilder:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from central.durable import PRIVATE, PUBLIC, write_file
-from central.keys.certificates import Authority
+from central.keys.authority import read_authority, revoke_certificates
 from central.keys.place import (
     ED25519_ALG,
     EnrolledDevice,
@@ -80,7 +80,7 @@ def issue_device(
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     seed = secrets.token_bytes(32)
     signer = DeviceSigner(seed)
-    issued = _authority(place).issue_client(cn, days)
+    issued = read_authority(place).issue_client(cn, days)
     bundle = DeviceBundle(out)
     write_file(bundle.sign_key, hex_line(seed))
     write_file(bundle.tls_key, issued.key)
@@ -110,12 +110,5 @@ def revoke_device(directory: Path, device: str, *, root: Path | None = None) -> 
         raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
     devices[device] = replace(devices[device], active=False)
     write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
-    serials = [entry.certificate_serial for entry in devices.values() if not entry.active]
-    write_file(place.revocation_list, _authority(place).revocation_list(serials), PUBLIC)
+    revoke_certificates(place, [devices[device].certificate_serial])
     return settle(place)
-
-
-def _authority(place: KeyPlace) -> Authority:
-    return Authority.load(
-        place.authority_key.read_bytes(), place.authority_certificate.read_bytes()
-    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from central.keys.destruction import destroy, due
-from central.keys.place import KeyPlace, read_hex
+from central.keys.place import KeyPlace, KeysError, read_hex
 from central.keys.record import (
     DAY_S,
     EPOCH,
@@ -56,7 +56,7 @@ class EpochKeys:
     """Private epoch keys of one folder; used by one thread."""
 
     def __init__(self, place: KeyPlace, metrics: MetricSet) -> None:
-        """Raises KeysError if a key file or record is damaged."""
+        """Raises KeysError if there is no folder of epoch keys or a file of it is damaged."""
         self._place = place
         self._metrics = metrics
         self._seen_ns = 0
@@ -122,7 +122,13 @@ class EpochKeys:
         self._metrics.set(ENDS, max(usable, default=0))
 
     def _follow(self) -> None:
-        changed_ns = self._place.epoch_dir.stat().st_mtime_ns
+        try:
+            changed_ns = self._place.epoch_dir.stat().st_mtime_ns
+        except FileNotFoundError as error:
+            raise KeysError(
+                f"{self._place.epoch_dir}: not there, and nothing can be opened without it; hand "
+                "the loader's keys out (keys hand-out)"
+            ) from error
         if changed_ns != self._seen_ns:
             self._read()
             self._seen_ns = changed_ns

@@ -3,7 +3,7 @@
 A keyset is never written by hand: it follows from the records of a key
 directory (`wanted_keyset`). Where the root lies at hand it signs at once
 (`settle`); elsewhere a request goes to it as a file, and the signed keyset
-comes back as a file: `make_request`, `sign_request`, `take_keyset`. The root
+comes back as a file: `make_request`, `read_request` and `sign_asked`, `take_keyset`. The root
 remembers what it signed last and signs no version twice, and it never lets a
 revoked key come back.
 """
@@ -24,6 +24,8 @@ from wire.envelope import DeviceSigner
 from wire.keyset import EpochKey, Keyset, KeysetError, ReceiptKey, sign_keyset, verify_keyset
 
 _FORM: Final = "loadscape keyset request 1"
+_REVOKES: Final = "revokes a key"
+_COMES_BACK: Final = "lets a revoked key come back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,10 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedKeyset:
-    """What the root gives back."""
+class Asked:
+    """A request that the root may sign, once a person has looked at the differences."""
 
     keyset: Keyset
-    data: bytes
     differences: tuple[Difference, ...]
 
 
@@ -71,11 +72,11 @@ def differences(before: Keyset, after: Keyset) -> tuple[Difference, ...]:
     """What is in one keyset and not in the other."""
     old, new = _shown(before), _shown(after)
     return (
-        *(Difference(f"new {new[kid]}", kid, True) for kid in new.keys() - old.keys()),
+        *(Difference(f"new {new[kid]}", kid, True) for kid in new if kid not in old),
         *(Difference(f"changed {new[k]}", k, True) for k in new if old.get(k, new[k]) != new[k]),
-        *(Difference(f"leaves out {old[kid]}", kid, False) for kid in old.keys() - new.keys()),
-        *(Difference("revokes", k, True) for k in sorted({*after.revoked} - {*before.revoked})),
-        *(Difference("lets come back", k, True) for k in {*before.revoked} - {*after.revoked}),
+        *(Difference(f"leaves out {old[kid]}", kid, False) for kid in old if kid not in new),
+        *(Difference(_REVOKES, k, True) for k in after.revoked if k not in before.revoked),
+        *(Difference(_COMES_BACK, k, True) for k in before.revoked if k not in after.revoked),
     )
 
 
@@ -95,7 +96,8 @@ def settle(place: KeyPlace) -> int | None:
         return read_keyset(place).version
     if not place.root_seed.exists():
         return None
-    return take_keyset(place, sign_request(place.root_dir, make_request(place)).data)
+    asked = read_request(place.root_dir, make_request(place))
+    return take_keyset(place, sign_asked(place.root_dir, asked))
 
 
 def make_request(place: KeyPlace) -> bytes:
@@ -105,24 +107,29 @@ def make_request(place: KeyPlace) -> bytes:
     return (json.dumps(request, indent=1) + "\n").encode()
 
 
-def sign_request(root_dir: Path, request: bytes) -> SignedKeyset:
-    """The keyset that is asked for, signed and remembered; raises KeysError if it must not be."""
-    remembered = KeyPlace(root_dir, root_dir)
-    root = DeviceSigner(read_hex(remembered.root_seed, 32))
-    keyset, follows = _read_request(request, root)
-    if remembered.keyset.exists():
-        last = _verified(remembered.keyset, remembered.keyset.read_bytes(), root, keyset.tenant)
+def read_request(root_dir: Path, request: bytes) -> Asked:
+    """What is asked of the root in `root_dir`; raises KeysError if it must not sign that."""
+    root = _root(root_dir)
+    keyset, follows = _parsed(request, root)
+    last_file = KeyPlace(root_dir).keyset
+    if last_file.exists():
+        last = _verified(last_file, last_file.read_bytes(), root, keyset.tenant)
         if last.version > follows.version and last != keyset:
             raise KeysError(
                 f"{root_dir}: this root has signed version {last.version} already, the request "
-                f"follows version {follows.version}; take {remembered.keyset} to the key "
-                "directory (keys take) and make the request anew"
+                f"follows version {follows.version}; take {last_file} to the key directory "
+                "(keys take) and make the request anew"
             )
     found = differences(follows, keyset)
     _refuse(keyset, found)
-    data = sign_keyset(keyset, root)
-    write_file(remembered.keyset, data, PUBLIC)
-    return SignedKeyset(keyset, data, found)
+    return Asked(keyset, found)
+
+
+def sign_asked(root_dir: Path, asked: Asked) -> bytes:
+    """The signed keyset; the root remembers it."""
+    data = sign_keyset(asked.keyset, _root(root_dir))
+    write_file(KeyPlace(root_dir).keyset, data, PUBLIC)
+    return data
 
 
 def take_keyset(place: KeyPlace, data: bytes) -> int:
@@ -146,7 +153,7 @@ def take_keyset(place: KeyPlace, data: bytes) -> int:
 
 
 def _refuse(keyset: Keyset, found: Iterable[Difference]) -> None:
-    back = [difference.kid.hex() for difference in found if difference.what == "lets come back"]
+    back = [difference.kid.hex() for difference in found if difference.what == _COMES_BACK]
     if back:
         raise KeysError(
             f"the request lets revoked keys come back ({', '.join(back)}); it comes from an old "
@@ -158,7 +165,11 @@ def _refuse(keyset: Keyset, found: Iterable[Difference]) -> None:
         )
 
 
-def _read_request(request: bytes, root: DeviceSigner) -> tuple[Keyset, Keyset]:
+def _root(root_dir: Path) -> DeviceSigner:
+    return DeviceSigner(read_hex(KeyPlace(root_dir, root_dir).root_seed, 32))
+
+
+def _parsed(request: bytes, root: DeviceSigner) -> tuple[Keyset, Keyset]:
     """What is asked for, and the keyset that it follows."""
     try:
         fields = json.loads(request)
