@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _HELP = {
     "pushes_unread_total": "Notifications that were not read: forged, repeated, of no meter, …",
     "rows_total": "Intervals written to the store, including those without data.",
     "rows_no_data_total": "Intervals reported missing.",
+    "rows_restamped_total": "Intervals that got another end when the clock became trusted.",
     "rows_lost_total": "Intervals without a receipt that were dropped because the store was full.",
     "events_total": "Entries of meters' event logs written to the store.",
     "events_lost_total": "Events without a receipt that were dropped because the store was full.",
@@ -124,9 +125,11 @@ def _escaped(value: str) -> str:
 class Faults:
     """What is wrong now. Each fault has a key; it is logged when it comes and when it goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, str], None] | None = None) -> None:
+        """`tell` is called with "fault" or "recovery" and what of, once each, in any thread."""
         self._lock = threading.Lock()
         self._present: dict[str, str] = {}
+        self._tell = tell
 
     def report(self, key: str, message: str) -> None:
         """A fault is seen; logged only if it was not there before."""
@@ -135,6 +138,8 @@ class Faults:
             self._present[key] = message
         if not known:
             _log.warning("%s: %s", key, message)
+            if self._tell is not None:
+                self._tell("fault", f"{key}: {message}")
 
     def over(self, key: str) -> None:
         """A fault is not seen any more; logged only if it was there."""
@@ -142,6 +147,8 @@ class Faults:
             message = self._present.pop(key, None)
         if message is not None:
             _log.info("%s: over (was: %s)", key, message)
+            if self._tell is not None:
+                self._tell("recovery", key)
 
     def present(self) -> dict[str, str]:
         """Key and message of every fault that is there now."""

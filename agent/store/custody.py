@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from agent.clock_trust import Believed, Trust
 from agent.health import Counters, Faults
 from agent.keyring import Keyring, NoEpochKey
 from agent.outbox import Cutter
@@ -22,6 +24,7 @@ from agent.store.again import Again
 from agent.store.database import StoreFull
 from agent.store.event_table import EventRows
 from agent.store.filing import Filing
+from agent.store.holding import Holding
 from agent.store.identity import StreamHead, write_identity
 from agent.store.opening import IDENTITY_FILE, open_store
 from agent.store.outline import OutboxView, Recalled, WriterSettings
@@ -36,6 +39,7 @@ _Result = TypeVar("_Result")
 
 _MOST_ROOM_TRIES = 16
 _NEW_STREAM_PAUSE_S = 30.0
+_CUTS_REMEMBERED = 64
 
 
 class Custody:
@@ -51,6 +55,7 @@ class Custody:
         counters: Counters,
         faults: Faults,
         monotonic_s: Callable[[], float] = time.monotonic,
+        trust: Trust | None = None,
     ) -> None:
         """Opens the store whatever lies there; raises OSError if the folder cannot be used."""
         self._settings = settings
@@ -60,20 +65,45 @@ class Custody:
         self._monotonic_s = monotonic_s
         self._new_stream_after_s = float("-inf")
         self._again = Again()
+        self._trust = trust or Believed()
+        self._cut_at_s: deque[tuple[int, float]] = deque(maxlen=_CUTS_REMEMBERED)
+        """When the stream's newest batches were cut: (seq, monotonic)."""
         self._store, head = open_store(
             settings.data_dir, settings.common_name, settings.quota_mib, faults
         )
         self._cutter = Cutter(keyring, settings.tenant, settings.interval_s, boot, head)
-        since = int(clock.now_utc_s()) - settings.recall_days * 86_400
-        self.recalled: Mapping[str, Recalled] = self._store.recall(since)
-        """What the store knew of each meter when it was opened."""
-        self._filing = Filing(self._store, self._cutter, faults, clock.now_utc_s)
+        self._trust.witness(self._store.newest_receipt_utc_s(), None)
+        holding = Holding(self._store, self._trust, settings.interval_s, clock.now_utc_s)
+        self._filing = Filing(self._store, self._cutter, faults, clock.now_utc_s, holding)
         self._recut_other_streams()
 
     @property
     def events_uncut(self) -> bool:
         """Whether events are stored that no batch holds."""
         return self._filing.events_uncut
+
+    @property
+    def log_uncut(self) -> bool:
+        """Whether entries of the device log are stored that no batch holds."""
+        return self._filing.log_uncut
+
+    def recall(self) -> Mapping[str, Recalled]:
+        """What the store knows of each meter."""
+        since = int(self._clock.now_utc_s()) - self._settings.recall_days * 86_400
+        return self._store.recall(since)
+
+    @property
+    def held(self) -> int:
+        """Rows that wait for a clock that is trusted."""
+        return self._filing.holding.count
+
+    def settle_held(self) -> bool:
+        """Stamp held rows anew if the clock is trusted now, cut them; whether there were any."""
+        if not self._filing.holding.due:
+            return False
+        settled = self._transact(self._filing.settle)
+        self._counters.add("rows_restamped_total", settled.moved)
+        return True
 
     def view(self) -> OutboxView:
         """How far the outbox is now."""
@@ -108,13 +138,14 @@ class Custody:
             "events_total", self._transact(lambda: self._filing.write_events(groups))
         )
 
-    def log(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Append (code, detail) to the device log and cut what of it no batch holds."""
+    def log(self, entries: Sequence[tuple[str, str]], *, cut: bool) -> None:
+        """Append (code, detail) to the device log, and `cut` what of it no batch holds."""
 
         def write() -> None:
             for code, detail in entries:
                 self._filing.log(code, detail)
-            self._filing.cut_log()
+            if cut:
+                self._filing.cut_log()
 
         self._transact(write)
 
@@ -144,6 +175,7 @@ class Custody:
     def _after_commit(self, before: StreamHead) -> None:
         head = self._cutter.head
         if head != before:
+            self._cut_at_s.append((head.next_seq - 1, self._monotonic_s()))
             self._counters.add("batches_cut_total", max(0, head.next_seq - before.next_seq))
             write_identity(
                 self._settings.data_dir / IDENTITY_FILE, self._settings.common_name, head
@@ -161,6 +193,7 @@ class Custody:
     def honour(self, receipt: Receipt) -> None:
         """Do what a verified receipt says: drop sealed bytes, begin a stream, cut again."""
         head = self._cutter.head
+        self._trust.witness(receipt.committed_at_utc_s, self._span_s(receipt))
         if receipt.stream != head.stream:
             return
         from wire.receipt import EPOCH_GONE, FORK, UNREADABLE
@@ -186,6 +219,13 @@ class Custody:
                 if nack.reason == UNREADABLE:
                     self._unreadable(nack.seq)
 
+    def _span_s(self, receipt: Receipt) -> float | None:
+        """How long ago central can have committed at most, s: after the batch was cut."""
+        if receipt.stream != self._cutter.head.stream:
+            return None
+        cut_at_s = [at_s for seq, at_s in self._cut_at_s if seq <= receipt.upto]
+        return self._monotonic_s() - cut_at_s[-1] if cut_at_s else None
+
     def _begin_stream(self, reason: str) -> None:
         if self._monotonic_s() < self._new_stream_after_s:
             return
@@ -193,12 +233,14 @@ class Custody:
         _log.warning("rollback_detected: %s; a new stream is begun", reason)
         self._counters.add("streams_begun_total")
         self._again = Again()
-        self._transact(self._take_new_head)
+        self._cut_at_s.clear()
+        self._transact(partial(self._take_new_head, reason))
         self._recut_other_streams()
 
-    def _take_new_head(self) -> None:
+    def _take_new_head(self, reason: str) -> None:
         self._cutter.continue_from(StreamHead.fresh())
         self._store.set_head(self._cutter.head)
+        self._filing.log("stream", reason)
 
     def _recut_other_streams(self) -> None:
         """Cut again, into the present stream, what older streams hold without a receipt."""

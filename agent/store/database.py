@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.event_table import EventTable
+from agent.store.held_table import NOT_HELD, HeldTable
 from agent.store.identity import StreamHead
 from agent.store.log_table import LogTable
 from agent.store.migrations import migrate
@@ -70,6 +71,7 @@ class Store:
             ) from error
         self.events = EventTable(self._db)
         self.log = LogTable(self._db)
+        self.held = HeldTable(self._db)
         self._meters: dict[str, int] = {}
         self._epochs: dict[int, MeterEpoch] = {}
         self._epoch_ids: dict[tuple[str, str, int], int] = {}
@@ -155,19 +157,20 @@ class Store:
         ]
 
     def oldest_uncut(self) -> int | None:
-        """The oldest interval end that no batch holds, None if all are cut; scans the table."""
+        """The oldest end that waits to be cut, None if there is none; scans the table."""
         (oldest,) = self._db.execute(
-            "SELECT min(end_utc_s) FROM interval WHERE batch = ?", (UNCUT,)
+            f"SELECT min(end_utc_s) FROM interval WHERE batch = ? AND {NOT_HELD}", (UNCUT,)
         ).fetchone()
         return None if oldest is None else int(oldest)
 
     def uncut(self, since_utc_s: int, limit: int) -> list[StoredRow]:
-        """Rows that no batch holds, newest first, at most `limit`, none before `since_utc_s`."""
+        """Rows that wait to be cut, newest first, at most `limit`, none before `since_utc_s`."""
         return [
             StoredRow(end, epoch, self._values(end, meter, epoch, packed))
             for end, meter, epoch, packed in self._db.execute(
                 "SELECT end_utc_s, meter, epoch, packed FROM interval "
-                "WHERE batch = ? AND end_utc_s >= ? ORDER BY end_utc_s DESC LIMIT ?",
+                f"WHERE batch = ? AND end_utc_s >= ? AND {NOT_HELD} "
+                "ORDER BY end_utc_s DESC LIMIT ?",
                 (UNCUT, since_utc_s, limit),
             )
         ]
@@ -274,6 +277,11 @@ class Store:
             "SELECT max(seq) FROM batch WHERE stream = ? AND sealed IS NULL", (stream,)
         ).fetchone()
         return int(upto or 0)
+
+    def newest_receipt_utc_s(self) -> int:
+        """When central committed what its newest receipt tells of, 0 before the first."""
+        newest = self._db.execute("SELECT max(receipted_utc_s) FROM batch").fetchone()[0]
+        return int(newest or 0)
 
     def batch_at(self, stream: bytes, seq: int) -> tuple[int, int, int] | None:
         """(number, first end, last end) of a batch."""

@@ -14,6 +14,7 @@ from agent.keyring import NoEpochKey
 from agent.outbox import Cutter
 from agent.store.database import UNCUT, Store
 from agent.store.event_table import EventRows, StoredEvent
+from agent.store.holding import Holding, Settled
 from agent.store.identity import StreamHead
 from agent.store.log_table import LoggedEntry
 from agent.store.outline import StoredRow
@@ -37,10 +38,16 @@ class Filing:
     """Owned by the writer thread."""
 
     def __init__(
-        self, store: Store, cutter: Cutter, faults: Faults, now_utc_s: Callable[[], float]
+        self,
+        store: Store,
+        cutter: Cutter,
+        faults: Faults,
+        now_utc_s: Callable[[], float],
+        holding: Holding,
     ) -> None:
         self._store = store
         self._cutter = cutter
+        self.holding = holding
         self._uncut_since = store.oldest_uncut()
         self.events_uncut = bool(store.events.of_batch(UNCUT, 1))
         self.log_uncut = bool(store.log.of_batch(UNCUT, 1))
@@ -109,7 +116,8 @@ class Filing:
                 if key not in by_key or by_key[key].values[-1] & no_data:
                     by_key[key] = StoredRow(end, epoch_id, values)
         rows = list(by_key.values())
-        missing = sum(row.values[-1] & no_data for row in rows)
+        count, missing = len(rows), sum(row.values[-1] & no_data for row in rows)
+        rows = self.holding.hold(rows)
         if not cut or self._uncut_since is not None:
             self._store.insert(UNCUT, rows)
             self._note_uncut(rows)
@@ -124,7 +132,19 @@ class Filing:
                 self._faults.report("keyset", str(error))
                 self._store.insert(UNCUT, rows)
                 self._note_uncut(rows)
-        return len(rows), missing
+        return count, missing
+
+    def settle(self) -> Settled:
+        """Hold no rows back any more: stamp anew what can be, and cut them all."""
+        settled = self.holding.settle()
+        self._note_uncut(settled.rows)
+        if settled.moved:
+            self.log("restamped", f"rows={settled.moved} by_s={settled.by_s}")
+        if settled.unknown:
+            self.log("stamps_unknown", f"rows={settled.unknown}")
+        if self._uncut_since is not None:
+            self._cut_leftovers()
+        return settled
 
     def _note_uncut(self, rows: Sequence[StoredRow]) -> None:
         if rows:

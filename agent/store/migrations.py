@@ -192,6 +192,17 @@ STEPS: dict[str, Callable[[sqlite3.Connection], None]] = {
         );
         """
     ),
+    "0004_held_rows": _run(
+        """
+        CREATE TABLE held_row (
+            end_utc_s INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            boot BLOB NOT NULL,
+            boottime_ms INTEGER NOT NULL,
+            PRIMARY KEY (end_utc_s, epoch)
+        ) WITHOUT ROWID;
+        """
+    ),
 }
 """Named steps in their order; each gets the connection inside its transaction."""
 

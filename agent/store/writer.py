@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from agent.clock_trust import Trust
+from agent.device_log import AT_ONCE, DeviceLog
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.store.custody import Custody
@@ -37,6 +39,7 @@ GRACE_SHARE = 0.25
 _GATHER_ROWS = 4096
 """Rows of older intervals that wait in memory to be cut; about 2 MiB with the cutting."""
 _QUEUE_ITEMS = 512
+_LOOK_S = 0.5
 _SET_BACK_S = 86_400
 """Edges come anew when the agent's clock is set back by more."""
 
@@ -49,12 +52,19 @@ class _Fetch:
     deliver: Callable[[bytes, list[tuple[int, bytes]]], None]
 
 
+class _Recall:
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.recalled: Mapping[str, Recalled] = {}
+
+
 class _Stop:
     pass
 
 
 Handed = EdgeRows | list[MeterRows] | EventRows
 """What the lines hand over: an edge, rows of older intervals, or entries of an event log."""
+_Item: TypeAlias = "Handed | Receipt | _Fetch | _Recall | _Stop"
 
 
 class Writer(threading.Thread):
@@ -70,6 +80,8 @@ class Writer(threading.Thread):
         counters: Counters,
         faults: Faults,
         changed: Callable[[], None],
+        device_log: DeviceLog | None = None,
+        trust: Trust | None = None,
     ) -> None:
         super().__init__(name="writer", daemon=True)
         self._settings = settings
@@ -79,7 +91,9 @@ class Writer(threading.Thread):
         self._counters = counters
         self._faults = faults
         self._changed = changed
-        self._items: queue.Queue[Handed | Receipt | _Fetch | _Stop] = queue.Queue(_QUEUE_ITEMS)
+        self._device_log = device_log or DeviceLog()
+        self._trust = trust
+        self._items: queue.Queue[_Item] = queue.Queue(_QUEUE_ITEMS)
         self._ready = threading.Event()
         self._edges: dict[int, dict[str, list[MeterRows]]] = {}
         self._last_edge_utc_s = 0
@@ -98,7 +112,16 @@ class Writer(threading.Thread):
         self._ready.wait()
         if self.failure is not None:
             raise self.failure
-        return self._custody.recalled
+        return self.recall()
+
+    def recall(self) -> Mapping[str, Recalled]:
+        """What the store knows of each meter now; waits for the thread."""
+        item = _Recall()
+        self._items.put(item)
+        while not item.done.wait(_LOOK_S):
+            if self.failure is not None:
+                raise self.failure
+        return item.recalled
 
     def hand_over(self, rows: Handed) -> None:
         """Give an edge, older rows or events; waits while the writer is far behind."""
@@ -151,6 +174,7 @@ class Writer(threading.Thread):
             boot=self._boot,
             counters=self._counters,
             faults=self._faults,
+            trust=self._trust,
         )
         self._look()
 
@@ -172,6 +196,9 @@ class Writer(threading.Thread):
         self._commit_late(everything=not going_on)
         if self._events:
             self._commit_events()
+        self._commit_log(everything=not going_on)
+        if self._custody.settle_held():
+            self._look()
         if self._custody.cut_due():
             self._look()
         return going_on
@@ -182,12 +209,15 @@ class Writer(threading.Thread):
             due_s.append(max(0.0, self._late_since_s + self._settings.gather_s - time.monotonic()))
         return min(due_s)
 
-    def _take(self, item: Handed | Receipt | _Fetch | _Stop) -> bool:
+    def _take(self, item: _Item) -> bool:
         if isinstance(item, _Stop):
             return False
         if isinstance(item, _Fetch):
             found = self._custody.sealed_after(item.stream, item.after, item.limit)
             item.deliver(item.stream, found)
+        elif isinstance(item, _Recall):
+            item.recalled = self._custody.recall()
+            item.done.set()
         elif isinstance(item, EdgeRows):
             if item.end_utc_s < self._last_edge_utc_s - _SET_BACK_S:
                 self._last_edge_utc_s = 0
@@ -223,7 +253,10 @@ class Writer(threading.Thread):
             self._last_edge_utc_s = max(self._last_edge_utc_s, end)
             groups = [group for rows in by_line.values() for group in rows]
             number = end // self._settings.interval_s
-            self._custody.commit(groups, cut=number % self._settings.batch_intervals == 0)
+            cut = number % self._settings.batch_intervals == 0
+            self._custody.commit(groups, cut=cut)
+            if cut and self._custody.log_uncut:
+                self._custody.log((), cut=True)
             self._look()
             if self._custody.events_uncut:
                 self._commit_events()
@@ -243,6 +276,13 @@ class Writer(threading.Thread):
         groups, self._events = self._events, []
         self._custody.commit_events(groups)
         self._look()
+
+    def _commit_log(self, *, everything: bool) -> None:
+        entries = self._device_log.take()
+        if entries:
+            at_once = any(code in AT_ONCE for code, _ in entries)
+            self._custody.log(entries, cut=everything or at_once)
+            self._look()
 
     # --- small things
 

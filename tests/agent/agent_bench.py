@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.clock_trust import Trust
+from agent.device_log import DeviceLog
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.store.rows import EdgeRows, MeterEpoch, MeterRows
@@ -14,6 +16,7 @@ from agent.store.writer import Writer, WriterSettings
 from wire.block import Block, Roster, RosterEntry, decode_block
 from wire.envelope import (
     EVENTS,
+    LOG,
     SUITE_X25519,
     BatchHeader,
     DeviceSigner,
@@ -23,6 +26,7 @@ from wire.envelope import (
 )
 from wire.events import Event, decode_events
 from wire.keyset import EpochKey, Keyset, ReceiptKey, sign_keyset
+from wire.log import Piece, decode_log
 from wire.receipt import Nack, Receipt, sign_receipt
 
 S = 900
@@ -57,6 +61,7 @@ class Central:
     values: dict[tuple[str, str, int], tuple[int, ...]] = field(default_factory=dict)
     rows: int = 0
     events: list[Event] = field(default_factory=list)
+    log: list[Piece] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -90,6 +95,8 @@ class Central:
         plaintext = open_sealed(sealed, self.epoch_private)
         if header.content == EVENTS:
             self.events += decode_events(plaintext)
+        elif header.content == LOG:
+            self.log.append(decode_log(plaintext))
         else:
             self._learn(decode_block(plaintext, self.rosters.get))
         return header
@@ -152,6 +159,8 @@ def start_writer(
     counters: Counters | None = None,
     gather_s: float = 0.0,
     wait: bool = True,
+    device_log: DeviceLog | None = None,
+    trust: Trust | None = None,
 ) -> Writer:
     writer = Writer(
         WriterSettings(
@@ -172,6 +181,8 @@ def start_writer(
         counters=counters or Counters(),
         faults=Faults(),
         changed=lambda: None,
+        device_log=device_log,
+        trust=trust,
     )
     writer.start()
     if wait:
