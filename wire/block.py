@@ -138,11 +138,11 @@ def encode_block(
 
 def decode_block(data: bytes, roster_by_hash: Callable[[bytes], Roster | None]) -> Block:
     """Unpack a block; raises a BlockError that says why not."""
+    # All behind the first byte is the version's own, the checksum too.
+    if data and data[0] != _VERSION:
+        raise UnknownSchema(f"block version {data[0]}, this program reads {_VERSION}")
     if len(data) < _HEAD.size + 4:
         raise BlockDamaged(f"{len(data)} bytes, expected at least {_HEAD.size + 4}")
-    # All behind the first byte is the version's own, the checksum too.
-    if data[0] != _VERSION:
-        raise UnknownSchema(f"block version {data[0]}, this program reads {_VERSION}")
     data, crc = data[:-4], int.from_bytes(data[-4:], "big")
     if checksum.crc32c(data) != crc:
         raise BlockDamaged("the checksum does not fit the bytes")

@@ -31,12 +31,13 @@ def _clocks_off(device: DeviceSeen) -> int:
 def _status(options: argparse.Namespace) -> int:
     from central.collect.fleet import read_fleet
     from central.readings.lake import DeltaLake
-    from central.readings.ledger import LoaderProgress
+    from central.readings.ledger import UNKNOWN, LoaderProgress
     from central.readings.loader import LOADER
 
     config = load_config(options.config)
     fleet = read_fleet(config.journal_dir)
     lake = DeltaLake(config.lake_dir)
+    sealed = LoaderProgress(config.loader_file).waiting_by_reason()
     files = lake.files()
     state = {
         "devices": len(fleet),
@@ -45,7 +46,8 @@ def _status(options: argparse.Namespace) -> int:
         "refused": sum(device.refused for device in fleet),
         "loaded_upto": lake.watermark(LOADER),
         "meter_clocks_off": sum(_clocks_off(device) for device in fleet),
-        "unopened": len(LoaderProgress(config.loader_file).unopened_after(0)),
+        "unopened": sum(sealed.values()),
+        "unopened_unknown": sealed.get(UNKNOWN, 0),
         "days": len({file.day for file in files}),
         "rows": sum(file.rows for file in files),
         "files": len(files),
@@ -56,4 +58,9 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     for name, value in state.items():
         print(f"{name:16} {'none' if value is None else value}")
+    if sealed.get(UNKNOWN, 0):
+        print(
+            f"ALARM: {sealed[UNKNOWN]} batches were written by a later version than this one and "
+            "wait sealed; update central, its loader opens them when it starts"
+        )
     return 0

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from wire.block import Roster, RosterEntry
+from wire.envelope import read_header
+from wire.receipt import EPOCH_GONE, UNREADABLE
 
 _SCHEMA = (
     "create table if not exists roster(device text not null, hash blob not null, "
@@ -26,13 +29,21 @@ _SCHEMA = (
 )
 
 
+_WAITING = "select reason, count(*) from unopened group by reason"
+
+UNKNOWN = "unknown"
+"""A later program's batch: nobody is asked for it again, it is opened after an update."""
+REASONS = (UNKNOWN, EPOCH_GONE, UNREADABLE)
+"""Why batches stay sealed; the last two are nacks."""
+
+
 class LedgerError(Exception):
     """The loader's file holds something that it did not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A batch that did not open or decode; `reason` is the nack that it earns."""
+    """A batch that did not open or decode; `reason` is one of REASONS."""
 
     lsn: int
     device: str
@@ -96,7 +107,7 @@ class LoaderLedger:
                 "insert or ignore into waiting_day values (?)", [(d.isoformat(),) for d in days]
             )
             transaction.executemany(
-                "insert or ignore into unopened values (?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into unopened values (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (w.lsn, w.device, w.stream, w.seq, w.reason, w.detail, batch.sealed)
                     for batch in unopened
@@ -123,9 +134,35 @@ class LoaderLedger:
                 "delete from waiting_day where day = ?", [(day.isoformat(),) for day in days]
             )
 
-    def unopened_count(self) -> int:
-        """Batches that wait sealed for a key, a schema or a person."""
-        return int(self._database.execute("select count(*) from unopened").fetchone()[0])
+    def unopened(self, after_lsn: int, most_bytes: int) -> list[UnopenedBatch]:
+        """The next batches that wait sealed, at least one if there is one."""
+        rows = self._database.execute(
+            "select lsn, device, stream, seq, reason, detail, sealed from unopened "
+            "where lsn > ? order by lsn",
+            (after_lsn,),
+        )
+        found: list[UnopenedBatch] = []
+        for *what, sealed in rows:
+            found.append(UnopenedBatch(Unopened(*what), sealed))
+            most_bytes -= len(sealed)
+            if most_bytes <= 0:
+                break
+        return found
+
+    def opened(self, lsns: Iterable[int]) -> None:
+        """These batches are in the lake now."""
+        with self._database as transaction:
+            transaction.execute("begin immediate")
+            transaction.executemany("delete from unopened where lsn = ?", [(n,) for n in lsns])
+
+    def waiting_by_reason(self) -> dict[str, int]:
+        """How many batches wait sealed, by reason."""
+        return dict(self._database.execute(_WAITING))
+
+    def epochs_waited_for(self) -> set[bytes]:
+        """Epoch keys that a later program will need for what waits sealed."""
+        rows = self._database.execute("select sealed from unopened where reason = ?", (UNKNOWN,))
+        return {read_header(sealed).epoch_kid for (sealed,) in rows}
 
     def close(self) -> None:
         """Give the file back."""
@@ -133,25 +170,29 @@ class LoaderLedger:
 
 
 class LoaderProgress:
-    """What the collector may see of the loader's file; everything is empty while there is none."""
+    """What others may see of the loader's file; everything is empty while there is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def unopened_after(self, lsn: int) -> list[Unopened]:
-        """Batches with a greater id that did not open."""
+        """Batches with a greater id that the device is to be asked for again."""
         query = (
             "select lsn, device, stream, seq, reason, detail from unopened "
-            "where lsn > ? order by lsn"
+            f"where lsn > ? and reason <> '{UNKNOWN}' order by lsn"
         )
         return [Unopened(*row) for row in self._rows(query, lsn)]
 
+    def waiting_by_reason(self) -> dict[str, int]:
+        """How many batches wait sealed, by reason."""
+        return {str(reason): int(count) for reason, count in self._rows(_WAITING)}
+
     def loaded_upto(self) -> int:
         """The journal id that all loaders have passed."""
-        rows = self._rows("select coalesce(min(lsn), 0) from progress where lsn >= ?", 0)
+        rows = self._rows("select coalesce(min(lsn), 0) from progress")
         return int(rows[0][0]) if rows else 0
 
-    def _rows(self, query: str, value: int) -> list[tuple[int, str, bytes, int, str, str]]:
+    def _rows(self, query: str, *values: int) -> list[tuple[Any, ...]]:
         if not self._path.exists():
             return []
         database = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
@@ -161,6 +202,6 @@ class LoaderProgress:
             )
             if tables.fetchone()[0] < 2:
                 return []
-            return database.execute(query, (value,)).fetchall()
+            return database.execute(query, values).fetchall()
         finally:
             database.close()

@@ -3,8 +3,9 @@
 One step takes the batches after the lake's watermark, opens and decodes them
 and commits their rows together with the new watermark: a step that died is
 done again, a step that committed is not. A batch that does not open or decode
-is kept sealed, counted and reported; the collector asks the device for it
-again; the chain goes on.
+is kept sealed, counted and reported, and the chain goes on. The collector asks
+the device for it again, unless it is a later program's: that one is opened
+here by the first program that knows it.
 """
 
 from __future__ import annotations
@@ -12,26 +13,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 
-import numpy as np
-
-from central.collect.journal import Batch, JournalReader
+from central.collect.journal import JournalReader
 from central.config import Config
-from central.keys.epochs import EpochGone, EpochKeys, EpochMissing
+from central.keys.epochs import EpochKeys
 from central.keys.place import KeyPlace
 from central.metrics import MetricSet
 from central.readings.engine import DuckDbEngine
 from central.readings.events import EventLedger
 from central.readings.lake import DeltaLake
-from central.readings.ledger import LedgerError, LoaderLedger, Unopened, UnopenedBatch
-from central.readings.rows import Rows
-from wire import envelope
-from wire.block import Block, BlockError, Roster, decode_block
-from wire.envelope import EnvelopeError
-from wire.events import Event, EventsError, decode_events
+from central.readings.ledger import REASONS, LoaderLedger, Unopened, UnopenedBatch
+from central.readings.opening import NotReadable, Opener
+from central.readings.rows import Origin, Rows
+from wire.block import Block
+from wire.events import Event
 
 log = logging.getLogger("central.load")
 
@@ -46,28 +43,19 @@ FILES_PER_DAY = 24
 _LOOK_EVERY_S = 0.25
 _QUIET_S = 600.0
 _VACUUM_EVERY_S = 3600.0
-_AHEAD_S = 86_400
-_BEHIND_S = 400 * 86_400
-_LARGEST = 1 << 53
 
 ROWS = "loadscape_loader_rows_total"
 BATCHES = "loadscape_loader_batches_total"
 EVENTS = "loadscape_loader_events_total"
 UNOPENED = "loadscape_loader_unopened_total"
+SEALED = "loadscape_loader_sealed_batches"
 COMMITS = "loadscape_loader_commits_total"
 WATERMARK = "loadscape_loader_watermark"
 REWRITES = "loadscape_loader_day_rewrites_total"
 SECONDS = "loadscape_loader_busy_seconds_total"
 
 Refresh = Callable[[set[date]], bool]
-
-
-class _NotReadable(Exception):
-    """A batch earns the nack `reason`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+SetAside = Callable[[int, Origin, NotReadable], Unopened]
 
 
 class Loader:
@@ -79,16 +67,20 @@ class Loader:
         It may be called again for the same day.
         """
         self._tenant = config.tenant
-        self._interval_s = config.interval_s
         self._epoch_keys = EpochKeys(KeyPlace(config.keys_dir), metrics)
         self._clock = config.clock()
         self._journal = JournalReader(config.journal_dir)
         self._ledger = LoaderLedger(config.loader_file)
+        self._opener = Opener(
+            self._epoch_keys,
+            self._clock,
+            interval_s=config.interval_s,
+            roster_of=self._ledger.roster,
+        )
         self._events = EventLedger(config.events_file)
         self._lake = DeltaLake(config.lake_dir, writer=True)
         self._engine = DuckDbEngine(threads=1)
         self._refresh = refresh
-        self._rosters: dict[tuple[str, bytes], Roster] = {}
         self._watermark = self._lake.watermark(LOADER)
         self._touched_s: dict[date, float] = {}
         self._refresh_due_s = self._committed_s = float("-inf")
@@ -97,9 +89,11 @@ class Loader:
         _declare(metrics)
         metrics.set(WATERMARK, self._watermark)
         self._ledger.committed(LOADER, self._watermark)
+        self._show_sealed()
 
     def run(self, stop: threading.Event) -> None:
         """Load until `stop`; raises OSError, sqlite3.Error, deltalake's errors."""
+        self.try_sealed_again()
         while not stop.is_set():
             due_s = self._committed_s + COMMIT_EVERY_S - time.monotonic()
             if due_s > 0 and stop.wait(due_s):
@@ -115,40 +109,63 @@ class Loader:
         found = self._journal.after(self._watermark, STEP_BYTES)
         if not found:
             return 0
+        self._watermark = found[-1][0]
+        self._take([(lsn, batch, batch.sealed) for lsn, batch in found], self._set_aside)
+        self._metrics.set(WATERMARK, self._watermark)
+        return len(found)
+
+    def try_sealed_again(self) -> int:
+        """Open what waits sealed and can be opened by now; returns the number of batches.
+
+        After an update, after a lost roster or a missing key has come.
+        """
+        taken, after = 0, 0
+        while waiting := self._ledger.unopened(after, STEP_BYTES):
+            after = waiting[-1].what.lsn
+            opened = self._take([(w.what.lsn, w.what, w.sealed) for w in waiting], _as_before)
+            self._ledger.opened(opened)
+            taken += len(opened)
+        if taken:
+            log.info("%d batches that waited sealed are opened now", taken)
+        self._show_sealed()
+        return taken
+
+    def _take(self, batches: Sequence[tuple[int, Origin, bytes]], set_aside: SetAside) -> list[int]:
+        """Open and commit (journal id, origin, sealed bytes); returns the ids that opened."""
         began_s = time.monotonic()
         rows = Rows(self._tenant)
-        rosters: dict[tuple[str, bytes], Roster] = {}
         events: list[tuple[int, str, Event]] = []
+        opened: list[int] = []
         unopened: list[UnopenedBatch] = []
-        for lsn, batch in found:
+        for lsn, origin, sealed in batches:
             try:
-                content = self._open(batch, rosters)
-            except _NotReadable as error:
-                unopened.append(self._set_aside(lsn, batch, error))
+                content = self._opener.open(origin.device, sealed)
+            except NotReadable as error:
+                unopened.append(UnopenedBatch(set_aside(lsn, origin, error), sealed))
                 continue
+            opened.append(lsn)
             if isinstance(content, Block):
-                rows.add(lsn, batch, content)
+                rows.add(lsn, origin, content)
             else:
-                events += [(lsn, batch.device, event) for event in content]
+                events += [(lsn, origin.device, event) for event in content]
         table = rows.table()
         days = set(table["day"].unique().to_pylist())
-        self._ledger.before_commit(rosters, days, unopened)
+        self._ledger.before_commit(self._opener.carried(), days, unopened)
+        if unopened:
+            self._show_sealed()
         if events:
             self._metrics.count(EVENTS, self._events.add(events))
-        self._watermark = found[-1][0]
         self._lake.commit(table, LOADER, self._watermark)
         self._ledger.committed(LOADER, self._watermark)
-        self._rosters |= rosters
         self._committed_s = time.monotonic()
         self._touched_s |= dict.fromkeys(days, self._committed_s)
-        self._metrics.count(BATCHES, len(found) - len(unopened))
+        self._metrics.count(BATCHES, len(opened))
         self._metrics.count(ROWS, rows.count)
         self._metrics.count(COMMITS)
-        self._metrics.set(WATERMARK, self._watermark)
         self._metrics.count(SECONDS, self._committed_s - began_s, part="load")
         for day in self._crowded(days):
             self._rewrite(day)
-        return len(found)
+        return opened
 
     def refresh_map(self, *, at_once: bool = False) -> None:
         """Let the map take up the days that changed: not too often, never most of the time."""
@@ -167,7 +184,9 @@ class Loader:
     def tidy(self) -> bool:
         """When idle: rewrite one past day that is in pieces, delete superseded files and keys."""
         now_s = time.monotonic()
-        if self._epoch_keys.look(self._clock.now_utc_s(), self._newest_reading_utc_s, frozenset):
+        if self._epoch_keys.look(
+            self._clock.now_utc_s(), self._newest_reading_utc_s, self._ledger.epochs_waited_for
+        ):
             return True
         if now_s - self._vacuumed_s > _VACUUM_EVERY_S:
             self._vacuumed_s = now_s
@@ -187,74 +206,21 @@ class Loader:
         self._ledger.close()
         self._events.close()
 
-    def _open(self, batch: Batch, rosters: dict[tuple[str, bytes], Roster]) -> Block | list[Event]:
-        """The block or the events in `batch`; raises _NotReadable."""
-        try:
-            header = envelope.read_header(batch.sealed)
-            if header.content not in (envelope.BLOCK, envelope.EVENTS):
-                raise _NotReadable("unreadable", f"content type {header.content} is not known")
-            plaintext = envelope.open_sealed(batch.sealed, self._epoch_key(header.epoch_kid))
-            if header.content == envelope.EVENTS:
-                return decode_events(plaintext)
-            block = decode_block(plaintext, lambda key: self._roster(batch.device, key, rosters))
-        except (EnvelopeError, BlockError, EventsError, LedgerError) as error:
-            raise _NotReadable("unreadable", f"{type(error).__name__}: {error}") from error
-        self._check_plausible(block)
-        if block.carries_roster:
-            rosters[batch.device, block.roster.hash] = block.roster
-        return block
-
-    def _check_plausible(self, block: Block) -> None:
-        """Keep out what no working device sends and what later sums could not bear."""
-        if block.interval_s != self._interval_s:
-            raise _NotReadable(
-                "unreadable",
-                f"intervals of {block.interval_s} s, here they have {self._interval_s} s "
-                "(interval_min)",
-            )
-        if not len(block.end_utc_s):
-            return
-        now_utc_s = self._clock.now_utc_s()
-        first, last = _bounds(block.end_utc_s)
-        if first < now_utc_s - _BEHIND_S or last > now_utc_s + _AHEAD_S:
-            raise _NotReadable(
-                "unreadable", "an interval ends more than 400 days ago or a day ahead"
-            )
-        for channel, column in zip(block.schema.channels, block.columns, strict=True):
-            lowest, highest = _bounds(column)
-            if lowest < -_LARGEST or highest > _LARGEST:
-                raise _NotReadable("unreadable", f"a {channel.name} beyond 2^53")
-
-    def _epoch_key(self, kid: bytes) -> bytes:
-        try:
-            return self._epoch_keys.private(kid)
-        except EpochGone as error:
-            raise _NotReadable("epoch_gone", str(error)) from error
-        except EpochMissing as error:
-            raise _NotReadable("unreadable", str(error)) from error
-
     def _newest_reading_utc_s(self) -> int | None:
         return max((file.last_end_utc_s for file in self._lake.files()), default=None)
 
-    def _roster(
-        self, device: str, roster_hash: bytes, fresh: dict[tuple[str, bytes], Roster]
-    ) -> Roster | None:
-        key = (device, roster_hash)
-        known = fresh.get(key) or self._rosters.get(key)
-        if known is None:
-            known = self._ledger.roster(device, roster_hash)
-            if known is not None:
-                self._rosters[key] = known
-        return known
-
-    def _set_aside(self, lsn: int, batch: Batch, error: _NotReadable) -> UnopenedBatch:
+    def _set_aside(self, lsn: int, origin: Origin, error: NotReadable) -> Unopened:
         self._metrics.count(UNOPENED, reason=error.reason)
         log.error(
             "batch %d of %s (stream %s, journal id %d) kept sealed: %s",
-            batch.seq, batch.device, batch.stream.hex(), lsn, error,
+            origin.seq, origin.device, origin.stream.hex(), lsn, error,
         )  # fmt: skip
-        what = Unopened(lsn, batch.device, batch.stream, batch.seq, error.reason, str(error))
-        return UnopenedBatch(what, batch.sealed)
+        return _as_before(lsn, origin, error)
+
+    def _show_sealed(self) -> None:
+        waiting = self._ledger.waiting_by_reason()
+        for reason in REASONS:
+            self._metrics.set(SEALED, waiting.get(reason, 0), reason=reason)
 
     def _files_per_day(self) -> dict[date, int]:
         counts: dict[date, int] = {}
@@ -275,17 +241,16 @@ class Loader:
         self._metrics.count(SECONDS, time.monotonic() - began_s, part="rewrite")
 
 
-def _bounds(values: array[int]) -> tuple[int, int]:
-    column = np.asarray(values, dtype=np.int64)
-    return int(column.min()), int(column.max())
+def _as_before(lsn: int, origin: Origin, error: NotReadable) -> Unopened:
+    return Unopened(lsn, origin.device, origin.stream, origin.seq, error.reason, str(error))
 
 
 def _declare(metrics: MetricSet) -> None:
     metrics.counter(ROWS, "Rows committed to the lake.", {})
     metrics.counter(BATCHES, "Batches opened and decoded.", {})
-    metrics.counter(
-        UNOPENED, "Batches kept sealed.", {"reason": "unreadable"}, {"reason": "epoch_gone"}
-    )
+    reasons = [{"reason": reason} for reason in REASONS]
+    metrics.counter(UNOPENED, "Batches kept sealed when they came.", *reasons)
+    metrics.gauge(SEALED, "Batches that wait sealed now; unknown: update this program.", *reasons)
     metrics.counter(EVENTS, "Entries of meters' event logs taken up.", {})
     metrics.counter(COMMITS, "Commits to the lake.", {})
     metrics.counter(REWRITES, "Days rewritten into one file.", {})

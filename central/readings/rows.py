@@ -7,12 +7,12 @@ reported missing (`NO_DATA`), and, for gauges, where `NO_GAUGES` says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from central.collect.journal import Batch
 from central.readings.lake import SCHEMA, VALUE_COLUMNS
 from wire.block import Block, Roster
 from wire.channels import Schema
@@ -22,12 +22,25 @@ _DAY_S = 86_400
 Whole = npt.NDArray[np.int64]
 
 
+class Origin(Protocol):
+    """Where rows come from."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def stream(self) -> bytes: ...
+
+    @property
+    def seq(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """One block's columns; `meter` counts through all rosters of the collection."""
 
     lsn: int
-    batch: Batch
+    origin: Origin
     interval_s: int
     end_utc_s: Whole
     meter: Whole
@@ -46,12 +59,12 @@ class Rows:
         self._pieces: dict[int, tuple[Schema, list[_Piece]]] = {}
         self.count = 0
 
-    def add(self, lsn: int, batch: Batch, block: Block) -> None:
-        """Take up one block of `batch`."""
+    def add(self, lsn: int, origin: Origin, block: Block) -> None:
+        """Take up one block of the batch `origin`."""
         first = self._first_meter(block.roster)
         piece = _Piece(
             lsn,
-            batch,
+            origin,
             block.interval_s,
             np.asarray(block.end_utc_s, dtype=np.int64),
             np.asarray(block.meter, dtype=np.int64) + first,
@@ -99,9 +112,9 @@ class Rows:
             **self._values(schema, values, flags, meter),
             "flags": pa.array(flags.astype(np.int32)),
             "ver": pa.array(np.zeros(len(meter), np.int32)),
-            "device": _spread([piece.batch.device for piece in pieces], of_piece),
-            "stream": _spread([piece.batch.stream.hex() for piece in pieces], of_piece),
-            "seq": pa.array(np.array([piece.batch.seq for piece in pieces])[of_piece]),
+            "device": _spread([piece.origin.device for piece in pieces], of_piece),
+            "stream": _spread([piece.origin.stream.hex() for piece in pieces], of_piece),
+            "seq": pa.array(np.array([piece.origin.seq for piece in pieces])[of_piece]),
             "lsn": pa.array(np.array([piece.lsn for piece in pieces])[of_piece]),
         }
         return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
