@@ -1,26 +1,21 @@
 """What the agent answers for, from the closed interval to the receipt: store, chain, receipts.
 
 Rows and events are committed and cut into sealed batches in one transaction.
-Sealed bytes go only when central has signed for them: a receipt of this
-stream whose hash is our own. Where the two histories do not agree a new
-stream is begun, and all that has no receipt is cut again into it. No thread
+Sealed bytes go only when central has signed for them (`Receipts`). No thread
 and no connection: `Writer` owns one of these.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.clock_trust import Believed, Trust
 from agent.health import Counters, Faults
-from agent.keyring import Keyring, NoEpochKey
+from agent.keyring import Keyring
 from agent.outbox import Cutter
-from agent.store.again import Again
 from agent.store.database import StoreFull
 from agent.store.event_table import EventRows
 from agent.store.filing import Filing
@@ -28,17 +23,16 @@ from agent.store.holding import Holding
 from agent.store.identity import StreamHead, write_identity
 from agent.store.opening import IDENTITY_FILE, open_store
 from agent.store.outline import OutboxView, Recalled, WriterSettings
+from agent.store.receipts import Receipts
 from agent.store.rows import MeterRows
 from wire.clock import Clock
 
 if TYPE_CHECKING:
     from wire.receipt import Receipt
 
-_log = logging.getLogger("loadscape.agent")
 _Result = TypeVar("_Result")
 
 _MOST_ROOM_TRIES = 16
-_NEW_STREAM_PAUSE_S = 30.0
 _CUTS_REMEMBERED = 64
 
 
@@ -63,11 +57,9 @@ class Custody:
         self._counters = counters
         self._faults = faults
         self._monotonic_s = monotonic_s
-        self._new_stream_after_s = float("-inf")
-        self._again = Again()
         self._trust = trust or Believed()
-        self._cut_at_s: deque[tuple[int, float]] = deque(maxlen=_CUTS_REMEMBERED)
-        """When the stream's newest batches were cut: (seq, monotonic)."""
+        self._cut_at_s: deque[tuple[bytes, int, float]] = deque(maxlen=_CUTS_REMEMBERED)
+        """When the newest batches were cut: (stream, seq, monotonic)."""
         self._store, head = open_store(
             settings.data_dir, settings.common_name, settings.quota_mib, faults
         )
@@ -75,7 +67,15 @@ class Custody:
         self._trust.witness(self._store.newest_receipt_utc_s(), None)
         holding = Holding(self._store, self._trust, settings.interval_s, clock.now_utc_s)
         self._filing = Filing(self._store, self._cutter, faults, clock.now_utc_s, holding)
-        self._recut_other_streams()
+        self._receipts = Receipts(
+            self._store,
+            self._cutter,
+            self._filing,
+            self._transact,
+            counters=counters,
+            faults=faults,
+            monotonic_s=monotonic_s,
+        )
 
     @property
     def events_uncut(self) -> bool:
@@ -175,7 +175,7 @@ class Custody:
     def _after_commit(self, before: StreamHead) -> None:
         head = self._cutter.head
         if head != before:
-            self._cut_at_s.append((head.next_seq - 1, self._monotonic_s()))
+            self._cut_at_s.append((head.stream, head.next_seq - 1, self._monotonic_s()))
             self._counters.add("batches_cut_total", max(0, head.next_seq - before.next_seq))
             write_identity(
                 self._settings.data_dir / IDENTITY_FILE, self._settings.common_name, head
@@ -192,100 +192,18 @@ class Custody:
 
     def honour(self, receipt: Receipt) -> None:
         """Do what a verified receipt says: drop sealed bytes, begin a stream, cut again."""
-        head = self._cutter.head
         self._trust.witness(receipt.committed_at_utc_s, self._span_s(receipt))
-        if receipt.stream != head.stream:
-            return
-        from wire.receipt import EPOCH_GONE, FORK, UNREADABLE
+        self._receipts.honour(receipt)
 
-        reasons = {nack.reason for nack in receipt.nacks}
-        known = self._store.hash_at(head.stream, receipt.upto) if receipt.upto else None
-        if receipt.upto >= head.next_seq:
-            self._begin_stream(f"central has batch {receipt.upto}, this agent never cut it")
-        elif known is not None and known != receipt.hash_at_upto:
-            self._begin_stream(f"central's batch {receipt.upto} is not this agent's")
-        elif FORK in reasons:
-            self._begin_stream("central has seen two different batches of one number")
-        else:
-            if known is not None:
-                with self._store.transaction():
-                    count = self._store.receipt(
-                        head.stream, receipt.upto, receipt.committed_at_utc_s
-                    )
-                self._counters.add("batches_receipted_total", count)
-            if EPOCH_GONE in reasons:
-                self._begin_stream("central has destroyed the epoch key of a waiting batch")
-            for nack in receipt.nacks:
-                if nack.reason == UNREADABLE:
-                    self._unreadable(nack.seq)
+    def cut_due(self) -> bool:
+        """Cut what has waited long enough for another attempt; whether anything has."""
+        return self._receipts.cut_due()
 
     def _span_s(self, receipt: Receipt) -> float | None:
         """How long ago central can have committed at most, s: after the batch was cut."""
-        if receipt.stream != self._cutter.head.stream:
-            return None
-        cut_at_s = [at_s for seq, at_s in self._cut_at_s if seq <= receipt.upto]
+        cut_at_s = [
+            at_s
+            for stream, seq, at_s in self._cut_at_s
+            if stream == receipt.stream and seq <= receipt.upto
+        ]
         return self._monotonic_s() - cut_at_s[-1] if cut_at_s else None
-
-    def _begin_stream(self, reason: str) -> None:
-        if self._monotonic_s() < self._new_stream_after_s:
-            return
-        self._new_stream_after_s = self._monotonic_s() + _NEW_STREAM_PAUSE_S
-        _log.warning("rollback_detected: %s; a new stream is begun", reason)
-        self._counters.add("streams_begun_total")
-        self._again = Again()
-        self._cut_at_s.clear()
-        self._transact(partial(self._take_new_head, reason))
-        self._recut_other_streams()
-
-    def _take_new_head(self, reason: str) -> None:
-        self._cutter.continue_from(StreamHead.fresh())
-        self._store.set_head(self._cutter.head)
-        self._filing.log("stream", reason)
-
-    def _recut_other_streams(self) -> None:
-        """Cut again, into the present stream, what older streams hold without a receipt."""
-        for number, first, last in self._store.unreceipted(outside=self._cutter.head.stream):
-            try:
-                self._transact(partial(self._recut, number, first, last))
-            except NoEpochKey as error:
-                self._faults.report("keyset", str(error))
-                return
-
-    def _recut(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> None:
-        rows = self._store.rows_of(number, first_end_utc_s, last_end_utc_s)
-        self._filing.recut(
-            rows, self._store.events.of_batch(number), self._store.log.of_batch(number)
-        )
-        self._store.forget_batch(number)
-
-    def cut_due(self) -> bool:
-        """Cut anew what central could not read and has waited long enough; whether any has."""
-        due = self._again.due(self._monotonic_s())
-        for seq in due:
-            self._cut_again(seq)
-        return bool(due)
-
-    def _unreadable(self, seq: int) -> None:
-        if self._again.unreadable(seq, self._monotonic_s()):
-            self._cut_again(seq)
-        else:
-            what = f"central cannot read batch {seq} however often it is sent; its log says why"
-            self._faults.report("unreadable", what)
-
-    def _cut_again(self, seq: int) -> None:
-        found = self._store.batch_at(self._cutter.head.stream, seq)
-        if found is None:
-            return
-        rows = self._store.rows_of(*found)
-        events, logged = self._store.events.of_batch(found[0]), self._store.log.of_batch(found[0])
-        if not rows and not events and not logged:
-            return
-        before = self._cutter.head
-        # Whoever could not read it may lack its roster: say it again.
-        self._cutter.continue_from(before)
-        try:
-            self._transact(partial(self._filing.recut, rows, events, logged))
-        except NoEpochKey as error:
-            self._faults.report("keyset", str(error))
-            return
-        self._again.cut(seq, range(before.next_seq, self._cutter.head.next_seq))

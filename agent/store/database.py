@@ -283,13 +283,37 @@ class Store:
         newest = self._db.execute("SELECT max(receipted_utc_s) FROM batch").fetchone()[0]
         return int(newest or 0)
 
-    def batch_at(self, stream: bytes, seq: int) -> tuple[int, int, int] | None:
-        """(number, first end, last end) of a batch."""
+    def batch_at(self, stream: bytes, seq: int) -> int | None:
+        """The number of a batch; None if it is not known, or holds nothing any more."""
         row = self._db.execute(
-            "SELECT id, first_end_utc_s, last_end_utc_s FROM batch WHERE stream = ? AND seq = ?",
+            "SELECT id FROM batch WHERE stream = ? AND seq = ? "
+            "AND first_end_utc_s <= last_end_utc_s",
             (stream, seq),
         ).fetchone()
+        return row[0] if row else None
+
+    def span_of(self, number: int) -> tuple[int, int] | None:
+        """(first end, last end) of a batch; None if it is not known, or holds nothing any more."""
+        row = self._db.execute(
+            "SELECT first_end_utc_s, last_end_utc_s FROM batch WHERE id = ? "
+            "AND first_end_utc_s <= last_end_utc_s",
+            (number,),
+        ).fetchone()
         return tuple(row) if row else None
+
+    def empty_batch(self, number: int) -> None:
+        """What a batch held is in others now; its place in the chain stays."""
+        self._db.execute(
+            "UPDATE batch SET first_end_utc_s = last_end_utc_s + 1 WHERE id = ?", (number,)
+        )
+
+    def withdraw_receipts(self, stream: bytes, after: int) -> None:
+        """A stream that is being left has no receipt above `after`; its sealed bytes are gone."""
+        self._db.execute(
+            "UPDATE batch SET sealed = x'', receipted_utc_s = NULL "
+            "WHERE stream = ? AND seq > ? AND sealed IS NULL",
+            (stream, after),
+        )
 
     def unreceipted(self, *, outside: bytes | None = None) -> list[tuple[int, int, int]]:
         """(number, first end, last end) without receipt, not of the stream `outside`."""
