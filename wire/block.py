@@ -109,7 +109,7 @@ def encode_block(
     nothing: they are replaced by those before and cost next to nothing.
     """
     ordered = sorted(rows, key=lambda row: (row[1], row[0]))
-    _check_rows(schema, roster, ordered, interval_s)
+    check_rows(schema, roster, ordered, interval_s)
     first_end = min(row[0] for row in ordered)
     intervals = (max(row[0] for row in ordered) - first_end) // interval_s + 1
     if intervals > MOST_INTERVALS:
@@ -181,9 +181,10 @@ def decode_block(data: bytes, roster_by_hash: Callable[[bytes], Roster | None]) 
     return Block(schema, interval_s, roster, carries, ends, meter, tuple(columns))
 
 
-def _check_rows(
+def check_rows(
     schema: Schema, roster: Roster, ordered: Sequence[BlockRow], interval_s: int
 ) -> None:
+    """Raises BlockError for rows, sorted by meter and end, that no block can hold."""
     if not ordered:
         raise BlockError("no rows, expected at least one")
     if len(roster.entries) > MOST_METERS:

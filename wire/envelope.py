@@ -40,8 +40,6 @@ EVENTS: Final = 3
 LOG: Final = 4
 """Content: a piece of the concentrator's own log (`wire.log`)."""
 
-SUITE_X25519: Final = suites.X25519
-
 NO_PREV: Final = bytes(16)
 """`prev` of the first batch of a stream."""
 

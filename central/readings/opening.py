@@ -19,6 +19,7 @@ from central.keys.epochs import EpochGone, EpochKeys, EpochMissing
 from central.readings.ledger import UNKNOWN, LedgerError
 from wire import envelope
 from wire.block import Block, BlockError, Roster, decode_block
+from wire.cbor_rows import decode_rows
 from wire.clock import Clock
 from wire.envelope import BatchHeader, EnvelopeError
 from wire.events import Event, EventsError, decode_events
@@ -56,6 +57,7 @@ class Opener:
         self._carried: dict[tuple[str, bytes], Roster] = {}
         self._decode: Mapping[int, Callable[[str, BatchHeader, bytes], Content]] = {
             envelope.BLOCK: self._block,
+            envelope.CBOR_ROWS: self._cbor_rows,
             envelope.EVENTS: lambda device, header, plaintext: decode_events(plaintext),
         }
 
@@ -86,6 +88,11 @@ class Opener:
         if block.carries_roster:
             key = (device, block.roster.hash)
             self._rosters[key] = self._carried[key] = block.roster
+        return block
+
+    def _cbor_rows(self, device: str, header: BatchHeader, plaintext: bytes) -> Block:
+        block = decode_rows(plaintext)
+        self._check(header, block)
         return block
 
     def _roster(self, device: str, roster_hash: bytes) -> Roster | None:

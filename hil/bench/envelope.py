@@ -19,13 +19,13 @@ from hil.bench.figure import Figure
 from wire.envelope import (
     BLOCK,
     NO_PREV,
-    SUITE_X25519,
     BatchHeader,
     DeviceSigner,
     open_sealed,
     seal,
     verify,
 )
+from wire.suites import X25519
 
 PLAINTEXT_BYTES: Final = 2_200
 _ROUNDS: Final = 7
@@ -48,7 +48,7 @@ def envelope_figures() -> Iterator[Figure]:
         seq=1,
         prev=NO_PREV,
         epoch_kid=os.urandom(8),
-        suite=SUITE_X25519,
+        suite=X25519,
         schema_id=1,
     )
     sealed = seal(header, plaintext, epoch_public=public, signer=signer)

@@ -17,7 +17,6 @@ from wire.block import Block, Roster, RosterEntry, decode_block
 from wire.envelope import (
     EVENTS,
     LOG,
-    SUITE_X25519,
     BatchHeader,
     DeviceSigner,
     chain_hash,
@@ -28,6 +27,7 @@ from wire.events import Event, decode_events
 from wire.keyset import EpochKey, Keyset, ReceiptKey, sign_keyset
 from wire.log import Piece, decode_log
 from wire.receipt import Nack, Receipt, sign_receipt
+from wire.suites import X25519
 
 S = 900
 T0 = 1_767_225_600
@@ -73,7 +73,7 @@ class Central:
         self.device = DeviceSigner(self.seed)
 
     def keyset(self, version: int = 1, *, not_before: int = 0) -> bytes:
-        epoch = EpochKey(b"epoch--1", SUITE_X25519, self.epoch_public, not_before, LONG)
+        epoch = EpochKey(b"epoch--1", X25519, self.epoch_public, not_before, LONG)
         receipt = ReceiptKey(self.receipts.kid, self.receipts.public)
         return sign_keyset(Keyset(version, "demo", (epoch,), (receipt,), ()), self.root)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,20 @@ from central.keys.authority import rotate_epoch
 from central.keys.destruction import destroy
 from central.keys.place import KeyPlace, read_keyset
 from central.keys.record import EPOCH, read_records
+from central.keys.root import settle
+from central.keys.rotation import add_key
 from central.readings.events import read_events
 from central.readings.lake import DeltaLake
 from central.readings.ledger import LoaderProgress
 from central.readings.loader import FILES_PER_DAY, LOADER
 from central.readings.query import Readings
 from wire.block import Roster, RosterEntry, encode_block
+from wire.cbor_rows import encode_rows
 from wire.channels import PROFILE_SCHEMA, SAMPLED_SCHEMA
-from wire.envelope import EVENTS
+from wire.envelope import CBOR_ROWS, EVENTS, read_header
 from wire.events import Event, encode_events
 from wire.quality import Quality
+from wire.suites import MLKEM768_X25519
 
 
 def test_rows_come_out_as_they_went_in(bench: Bench) -> None:
@@ -138,6 +143,37 @@ def test_status_tells_how_far_the_chain_is(
     state = json.loads(capsys.readouterr().out)
     assert (state["rows"], state["loaded_upto"], state["unopened"]) == (3, 1, 0)
     assert state["last_end_utc_s"] == MIDNIGHT
+
+
+def test_plain_rows_are_taken_like_a_block(bench: Bench) -> None:
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    later = encode_rows(PROFILE_SCHEMA, ROSTER, interval(1, meters=2))
+    bench.store(bench.device.seal_next(later, content=CBOR_ROWS))
+    bench.loader.step()
+    series = Readings(bench.config).meter_series("m1", MIDNIGHT, MIDNIGHT + 900).to_pylist()
+    assert [row["import_wh"] for row in series] == [100, 102]
+    assert (series[1]["serial"], series[1]["voltage_dv"], series[1]["seq"]) == ("s1", 2300, 2)
+    assert len(bench.rows()) == 5
+
+
+def test_plain_rows_that_are_damaged_are_kept_sealed_and_reported(bench: Bench) -> None:
+    bench.store(bench.device.seal_next(b"rows", content=CBOR_ROWS))
+    bench.loader.step()
+    assert unopened(bench) == 1
+
+
+def test_batches_of_both_suites_in_one_stream_are_loaded(bench: Bench) -> None:
+    keys = read_keyset(KeyPlace(bench.keys)).epoch_keys
+    bench.store(bench.device.cut(ROSTER, interval(0)))
+    add_key(KeyPlace(bench.keys), EPOCH, NOW, suite=MLKEM768_X25519, at_once=True)
+    settle(KeyPlace(bench.keys))
+    bench.device.keyset = read_keyset(KeyPlace(bench.keys))
+    bench.store(bench.device.cut(ROSTER, interval(1)))
+    bench.device.keyset = replace(bench.device.keyset, epoch_keys=keys)
+    bench.store(bench.device.cut(ROSTER, interval(2)))
+    bench.loader.step()
+    suites = [read_header(bench.device.outbox[seq]).suite for seq in (1, 2, 3)]
+    assert (suites, len(bench.rows())) == ([1, 2, 1], 9)
 
 
 def some_events(first: int, count: int) -> list[Event]:
