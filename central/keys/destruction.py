@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from central.durable import sync
-from central.keys.place import KeyPlace
+from central.keys.place import KeyPlace, read_keyset
 from central.keys.record import (
+    RECEIPT,
     KeyRecord,
     Purpose,
     destroy_at_utc_s,
@@ -33,11 +34,11 @@ log = logging.getLogger("central.keys")
 def due(place: KeyPlace, purpose: Purpose, now_utc_s: float) -> list[KeyRecord]:
     """Keys that are to be destroyed by now and are not, the oldest first; raises KeysError.
 
-    The last receipt key is never due: without one nothing can be acknowledged.
+    A receipt key is due only when a younger one signs: without any nothing can be acknowledged.
     """
     records = read_records(place, purpose)
-    if purpose.kept_s == 0:
-        records = records[:-1]
+    if purpose is RECEIPT and records:
+        records = records[: _signing(place, records, now_utc_s)]
     return [
         record
         for record in records
@@ -62,6 +63,17 @@ def destroy(
         done = replace(record, destroyed_utc_s=int(now_utc_s), revoked_utc_s=revoked_utc_s)
         write_record(place, purpose, done)
         log.warning("private half of %s key %s destroyed", purpose.name, record.kid.hex())
+
+
+def _signing(place: KeyPlace, records: Sequence[KeyRecord], now_utc_s: float) -> int:
+    """Which of the receipt keys is the youngest that devices know and whose time has come."""
+    named = {key.kid for key in read_keyset(place).receipt_keys}
+    begun = [
+        number
+        for number, record in enumerate(records)
+        if record.kid in named and record.not_before_utc_s <= now_utc_s
+    ]
+    return max(begun, default=0)
 
 
 def wipe(path: Path) -> None:
