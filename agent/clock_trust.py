@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from wire.clock import Clock, SystemClock
 
 BUILT_UTC_S = 1_793_491_200
 """2026-11-01: no instant before this program was written is believed."""
@@ -35,6 +37,8 @@ WITNESS_OFF_S = 5.0
 _TIMESYNCD_FILE = Path("/run/systemd/timesync/synchronized")
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 _ASK_EVERY_S = 5.0
+_DOUBT_S = 120.0
+"""So long nobody may vouch for the clock before it is a fault: starting takes a while."""
 _TIME_ERROR = 5
 """What adjtimex(2) returns while nobody keeps the clock right."""
 
@@ -62,16 +66,34 @@ class Trust(Protocol):
 
 
 class Believed:
-    """For a clock that somebody else answers for: demo, bench, and `clock_trust = "system"`."""
+    """A clock that somebody else answers for: demo, bench, and `clock_trust = "system"`."""
 
     trusted = True
+    trusted_by = "system"
     boot = bytes(8)
+    correction_s = 0.0
+    steps = 0
+
+    def __init__(self, clock: Clock) -> None:
+        self.now_utc_s = clock.now_utc_s
+        self.real_s_until = clock.real_s_until
 
     def boottime_s(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def witness(self, utc_s: int, span_s: float | None) -> None:
         """Nothing has to be shown."""
+
+    def look(self) -> None:
+        """Nothing is to be seen."""
+
+    def take_set_back_s(self) -> float:
+        """It is never set back."""
+        return 0.0
+
+    def fault(self) -> str | None:
+        """Nothing is wrong with it."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +132,8 @@ class AgentClock:
         self._lock = threading.Lock()
         self._now = self._floored(_Reckoning(self._system_offset_s()))
         self._asked_s = float("-inf")
-        self.set_back_s = 0.0
-        """By how much it was set back at once at most since the start, s."""
+        self._doubted_s = self.boottime_s()
+        self._set_back_s = 0.0
         self.steps = 0
         """How often it was set, by whomever, since the start."""
         self.off_s = 0.0
@@ -143,6 +165,26 @@ class AgentClock:
     def correction_s(self) -> float:
         """How far this clock is ahead of the machine's, s."""
         return self._now.correction_s
+
+    def take_set_back_s(self) -> float:
+        """By how much it was set back at once at most since this was last asked, s."""
+        with self._lock:
+            taken_s, self._set_back_s = self._set_back_s, 0.0
+            return taken_s
+
+    def fault(self) -> str | None:
+        """What is wrong with this clock, if anything is."""
+        if self.off_s:
+            return (
+                f"{self.trusted_by} vouches for this clock, and central's newest receipt shows it "
+                f"{self.off_s:+.0f} s off; set the time servers right, here or there"
+            )
+        if not self.trusted and self.boottime_s() > self._doubted_s + _DOUBT_S:
+            return (
+                "nobody vouches for the clock: expected a time server, or a receipt of central; "
+                "readings are held until then. Connect the agent, or set up systemd-timesyncd"
+            )
+        return None
 
     def look(self) -> None:
         """Follow the machine's clock, see its steps, ask the sources."""
@@ -181,8 +223,10 @@ class AgentClock:
         by_s = new.system_s + new.correction_s - before.system_s - before.correction_s
         if abs(by_s) >= STEP_S:
             self.steps += 1
-            self.set_back_s = max(self.set_back_s, -by_s)
+            self._set_back_s = max(self._set_back_s, -by_s)
             self._tell("clock_step", f"by_s={by_s:.1f}")
+        if before.trusted_by and not new.trusted_by:
+            self._doubted_s = self.boottime_s()
         if new.trusted_by != before.trusted_by:
             code = "clock_trusted" if new.trusted_by else "clock_untrusted"
             self._tell(code, f"by={new.trusted_by}" if new.trusted_by else "")
@@ -230,10 +274,21 @@ def timesyncd_says() -> bool:
     return _TIMESYNCD_FILE.exists()
 
 
-SOURCES: Mapping[str, Mapping[str, Callable[[], bool]]] = {
+WORDS: Final = ("auto", "timesyncd", "kernel", "receipt", "system")
+"""What `clock_trust` may say; `system` believes the machine's clock whatever it shows."""
+_SOURCES: Mapping[str, Mapping[str, Callable[[], bool]]] = {
     "auto": {"timesyncd": timesyncd_says, "kernel": kernel_says},
     "timesyncd": {"timesyncd": timesyncd_says},
     "kernel": {"kernel": kernel_says},
     "receipt": {},
 }
-"""By the word in `clock_trust`: who is asked beside central's receipts."""
+"""Who is asked beside central's receipts."""
+
+
+def build_clock(
+    word: str, floor_utc_s: float, tell: Callable[[str, str], None]
+) -> AgentClock | Believed:
+    """The clock by the word in `clock_trust`."""
+    if word == "system":
+        return Believed(SystemClock())
+    return AgentClock(floor_utc_s=floor_utc_s, sources=_SOURCES[word], tell=tell)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent import clock_trust
 from agent.config_lines import LineConfig as LineConfig
 from agent.config_lines import MeterConfig as MeterConfig
 from agent.config_lines import read_line, read_meter
@@ -68,6 +69,8 @@ class AgentConfig:
     batch_intervals: int = 1
     sample_s: int = 60
     quota_mib: int = 256
+    clock_trust: str = "auto"
+    """Who says that the clock is right: a word of `agent.clock_trust.WORDS`."""
     clock_file: Path | None = None
     credentials: CredentialsConfig | None = None
     """Where the meters' passwords and keys come from."""
@@ -144,6 +147,7 @@ class _Document:
             sample_s=agent.number("sample_s", 1, 900, 60),
             quota_mib=agent.number("quota_mib", 4, 65536, 256),
             metrics_port=agent.optional_number("metrics_port", 1, 65535),
+            clock_trust=agent.choice("clock_trust", clock_trust.WORDS, "auto"),
             clock_file=agent.optional_path("clock_file"),
             dlms_system_title=_system_title(agent),
             credentials=None if credentials is None else _credentials(credentials),

@@ -42,6 +42,10 @@ _HELP = {
 _GAUGE_HELP = {
     "outbox_batches": "Batches that wait for a receipt.",
     "receipt_age_seconds": "Time since central committed what its newest receipt tells of.",
+    "rows_held": "Intervals that wait for a clock that is trusted.",
+    "clock_trusted": "1 while somebody vouches for the clock, else 0.",
+    "clock_correction_seconds": "How far the agent's clock is ahead of the machine's.",
+    "clock_steps": "How often the clock was set since the start.",
     "lines_open": "Serial lines whose port is open.",
     "meters_failing": "Meters that did not answer the last time.",
     "recovery_known_intervals": "Intervals of the recovery window that are known.",
@@ -54,6 +58,7 @@ _EACH_HELP = {
     "line_cycle_share": "Share of the sampling cycle that one read of each meter takes.",
     "line_cycle_ratio": "What one read of each meter takes, over what the line formula says.",
     "line_missed_samples_total": "Samples of the cycle for which the line had no time.",
+    "loop_idle_seconds": "Time since a loop of the agent last moved.",
     "meter_turnaround_seconds": "Time from a request to its answer, as learned.",
     "meter_clock_ahead_seconds": "How far a meter's clock was ahead when it was read last.",
     "meter_clock_drift_seconds_per_day": "How much further ahead a meter's clock gets.",

@@ -1,23 +1,27 @@
 """The running agent: its threads, what they share, and an end within two seconds.
 
 One thread per serial line, one writer, paho's. The main thread wakes when
-something was cut or answered, lets the publisher send, and writes
-`status.json` for `loadscape-agent status`.
+something was cut or answered, lets the publisher send, looks after clock and
+watchdog, and writes `status.json` for `loadscape-agent status`. Lines begin
+anew when the clock was set back by more than an interval.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import signal
 import threading
 import time
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from agent.clock_trust import AgentClock, Believed, build_clock
 from agent.config import AgentConfig
+from agent.device_log import DeviceLog
 from agent.health import Counters, Faults, serve_metrics
 from agent.keyring import Keyring
 from agent.poll.lines import (
@@ -32,8 +36,11 @@ from agent.poll.lines import (
     show_on_metrics,
 )
 from agent.publish import Publisher
+from agent.status_file import STATUS_FILE
 from agent.store.identity import replace_file
+from agent.store.outline import Recalled
 from agent.store.writer import Writer, WriterSettings
+from agent.watchdog import LINE_S, NETWORK_S, WRITER_S, Loop, Notifier, Watchdog
 from wire.clock import Clock, SharedClock, SystemClock
 
 if TYPE_CHECKING:
@@ -41,12 +48,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("loadscape.agent")
 
-STATUS_FILE = "status.json"
-STATUS_AGE_S = 15.0
-"""A status older than this was left by an agent that runs no more, or hangs."""
 _WAKE_S = 0.2
 _STATUS_EVERY_S = 2.0
 _LINES_END_S = 0.8
+_LINES_ANEW_S = 60.0
+"""Longest wait for lines to end that begin anew: one read may take so long."""
 _WRITER_END_S = 0.8
 
 
@@ -78,12 +84,14 @@ class Agent:
         self._config = config
         self._boot = os.urandom(8)
         self._stop_event = threading.Event()
+        self._lines_stop = threading.Event()
         self._wake = threading.Event()
         self.counters = Counters()
-        self.faults = Faults()
-        self._clock = clock_of(config)
+        self.device_log = DeviceLog()
+        self.faults = Faults(self.device_log.add)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         self._keyring = keyring_of(config)
+        self._clock = self._trusted_clock()
         self._writer = Writer(
             WriterSettings(
                 data_dir=config.data_dir,
@@ -102,6 +110,8 @@ class Agent:
             counters=self.counters,
             faults=self.faults,
             changed=self._wake.set,
+            device_log=self.device_log,
+            trust=self._clock,
         )
         self._publisher = Publisher(
             config.broker,
@@ -116,6 +126,10 @@ class Agent:
             wake=self._wake.set,
         )
         self._lines: list[Line] = []
+        self._notifier = Notifier.of(os.environ)
+        self._watchdog = Watchdog(self._notifier, [], self.faults)
+        self._network_moved_s = time.monotonic()
+        self._keyset_told = self._keyring.version
         self._status_after_s = 0.0
 
     def run(self) -> None:
@@ -123,16 +137,12 @@ class Agent:
         metrics = None
         if self._config.metrics_port is not None:
             metrics = self._serve_metrics(self._config.metrics_port)
+        self._tell_start()
         self._writer.start()
         try:
-            recalled = self._writer.wait_ready()
-            shared = Shared(
-                self._clock, self._writer.hand_over, self.counters, self.faults, self._stop_event
-            )
-            self._lines = build_lines(self._config, recalled, shared)
-            for line in self._lines:
-                line.thread.start()
+            self._begin_lines(self._writer.wait_ready())
             self._publisher.start()
+            self._notifier.send("READY=1")
             _log.info(
                 "%s reads %d meters on %d lines",
                 self._config.common_name,
@@ -144,7 +154,11 @@ class Agent:
                 self._wake.clear()
                 self._publisher.tick()
                 self._look_after()
+        except BaseException as error:
+            self.device_log.add("failed", f"{type(error).__name__}: {error}")
+            raise
         finally:
+            self._notifier.send("STOPPING=1")
             self._end()
             if metrics is not None:
                 metrics.shutdown()
@@ -152,6 +166,7 @@ class Agent:
     def stop(self) -> None:
         """Let `run` return soon; may be called from a signal handler or another thread."""
         self._stop_event.set()
+        self._lines_stop.set()
         self._wake.set()
 
     def state(self) -> dict[str, Any]:
@@ -173,7 +188,9 @@ class Agent:
             "receipt_age_s": None
             if receipt_utc_s is None
             else max(0, int(now_utc_s) - receipt_utc_s),
-            "clock": "trusted" if now_utc_s >= (receipt_utc_s or 0) - 60 else "untrusted",
+            "clock": self._clock_quality(now_utc_s, receipt_utc_s or 0),
+            "clock_by": self._clock.trusted_by,
+            "held": view.held,
             "recovery": {
                 "known": sum(known for known, _ in progress),
                 "expected": sum(expected for _, expected in progress),
@@ -192,16 +209,95 @@ class Agent:
                 f"{place}: 127.0.0.1:{port} cannot be used ({error.strerror}); choose another port"
             ) from error
 
+    def _clock_quality(self, now_utc_s: float, receipt_utc_s: int) -> str:
+        right = self._clock.trusted and now_utc_s >= receipt_utc_s - 60
+        return "trusted" if right else "untrusted"
+
+    def _trusted_clock(self) -> AgentClock | Believed:
+        if self._config.clock_file:
+            return Believed(SharedClock(self._config.clock_file))
+        # A keyset was signed when its oldest epoch key was in use, or later.
+        floor_utc_s = min(key.not_before_utc_s for key in self._keyring.keyset.epoch_keys)
+        return build_clock(self._config.clock_trust, floor_utc_s, self.device_log.add)
+
+    def _tell_start(self) -> None:
+        path = self._config.places.path
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else "none"
+        self.device_log.add(
+            "start",
+            f"version={_version()} boot={self._boot.hex()} config={digest} "
+            f"keyset={self._keyring.version} clock={self._clock.trusted_by or 'untrusted'}",
+        )
+
+    # --- lines
+
+    def _begin_lines(self, recalled: Mapping[str, Recalled]) -> None:
+        self._lines_stop = threading.Event()
+        if self._stop_event.is_set():
+            self._lines_stop.set()
+        shared = Shared(
+            self._clock, self._writer.hand_over, self.counters, self.faults, self._lines_stop
+        )
+        self._lines = build_lines(self._config, recalled, shared)
+        for line in self._lines:
+            line.thread.start()
+        loops = [
+            Loop(f"line {line.thread.line}", LINE_S, partial(getattr, line.thread, "moved_s"))
+            for line in self._lines
+        ]
+        loops.append(Loop("the writer", WRITER_S, lambda: self._writer.moved_s))
+        loops.append(Loop("the connection to the broker", NETWORK_S, self._network_moved))
+        self._watchdog = Watchdog(self._notifier, loops, self.faults)
+
+    def _begin_lines_anew(self) -> None:
+        """What the lines have planned and sampled lies in a future that is none any more."""
+        self._lines_stop.set()
+        ends_s = time.monotonic() + _LINES_ANEW_S
+        for line in self._lines:
+            line.thread.join(max(0.0, ends_s - time.monotonic()))
+            if line.thread.is_alive():
+                raise AgentFailed(f"line {line.thread.line} has not ended to begin anew")
+        self._begin_lines(self._writer.recall())
+
+    def _network_moved(self) -> float:
+        name = f"paho-mqtt-client-{self._config.common_name}"
+        if any(thread.name == name for thread in threading.enumerate()):
+            self._network_moved_s = time.monotonic()
+        return self._network_moved_s
+
+    # --- what the main thread looks after
+
     def _look_after(self) -> None:
         if self._writer.failure is not None:
             raise AgentFailed("the writer ended") from self._writer.failure
         for line in self._lines:
             if not line.thread.is_alive() and not self._stop_event.is_set():
                 raise AgentFailed(f"the thread of line {line.thread.line} ended")
+        self._look_at_clock()
+        if self._keyring.version != self._keyset_told:
+            self._keyset_told = self._keyring.version
+            self.device_log.add("keyset", f"version={self._keyset_told}")
+        self._watchdog.look(self._status_line)
         now_s = time.monotonic()
         if now_s >= self._status_after_s:
             self._status_after_s = now_s + _STATUS_EVERY_S
             self._write_status(running=True)
+
+    def _look_at_clock(self) -> None:
+        self._clock.look()
+        fault = self._clock.fault()
+        if fault is None:
+            self.faults.over("clock")
+        else:
+            self.faults.report("clock", fault)
+        if self._clock.take_set_back_s() > self._config.interval_s:
+            self._begin_lines_anew()
+
+    def _status_line(self) -> str:
+        state = self.state()
+        age_s = state["receipt_age_s"]
+        receipt = "no receipt yet" if age_s is None else f"receipt {age_s} s old"
+        return f"{state['outbox']} batches wait, {receipt}, clock {state['clock']}"
 
     def _write_status(self, *, running: bool) -> None:
         state = self.state()
@@ -235,7 +331,15 @@ class Agent:
             "recovery_known_intervals": state["recovery"]["known"],
             "recovery_expected_intervals": state["recovery"]["expected"],
             "faults": faults,
+            "rows_held": state["held"],
+            "clock_trusted": int(state["clock"] == "trusted"),
+            "clock_correction_seconds": round(self._clock.correction_s, 3),
+            "clock_steps": self._clock.steps,
         }
+        self.counters.show_each(
+            "loop_idle_seconds",
+            {(("loop", name),): idle_s for name, idle_s in self._watchdog.idle_s().items()},
+        )
         if state["receipt_age_s"] is not None:
             shown["receipt_age_seconds"] = state["receipt_age_s"]
         for name, value in shown.items():
@@ -243,6 +347,8 @@ class Agent:
 
     def _end(self) -> None:
         self._stop_event.set()
+        self._lines_stop.set()
+        self.device_log.add("stop")
         ends_s = time.monotonic() + _LINES_END_S
         for line in self._lines:
             if line.thread.is_alive():
@@ -257,36 +363,6 @@ def stop_on_signals(agent: Agent) -> None:
     """SIGTERM and SIGINT end the agent cleanly."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
-
-
-def read_status(data_dir: Path) -> dict[str, Any] | None:
-    """The last `status.json`, None if there is none; raises ValueError if it is damaged."""
-    try:
-        text = (data_dir / STATUS_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    try:
-        status = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{data_dir / STATUS_FILE}: not JSON: {error}; restart the agent"
-        ) from error
-    if not isinstance(status, dict):
-        raise ValueError(f"{data_dir / STATUS_FILE}: expected a JSON object; restart the agent")
-    return status
-
-
-def is_running(status: dict[str, Any]) -> bool:
-    """Whether the agent that wrote this status still runs: it said so lately, and its pid lives."""
-    if not status.get("running") or time.time() - status.get("written_utc_s", 0) > STATUS_AGE_S:
-        return False
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @cache

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
-from agent.run import clock_of, is_running, keyring_of, read_status
+from agent.run import clock_of, keyring_of
+from agent.status_file import is_running, read_status
 from wire.clock import Clock
 
 if TYPE_CHECKING:

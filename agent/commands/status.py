@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.commands import EXIT_NOT_RUNNING, EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig
-from agent.run import is_running, read_status
+from agent.status_file import is_running, read_status
 
 _MOST_CLOCKS = 3
 """Meters whose clocks are shown; --json shows all."""
@@ -49,7 +49,10 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
     else:
         yield f"{status['device']}: not running; this is what it said last"
         yield f"last seen   {_instant(status['written_utc_s'])} UTC"
-    yield f"clock       {_instant(status['shown_utc_s'])} UTC, {status['clock']}"
+    by = f" (by {status['clock_by']})" if status.get("clock_by") else ""
+    yield f"clock       {_instant(status['shown_utc_s'])} UTC, {status['clock']}{by}"
+    if held := status.get("held"):
+        yield f"held        {held} intervals wait for a clock that is trusted"
     end = status["last_end_utc_s"]
     yield f"intervals   {'none closed yet' if end is None else f'closed up to {_instant(end)} UTC'}"
     yield f"broker      {'connected' if running and status['connected'] else 'not connected'}"

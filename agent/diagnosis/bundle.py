@@ -153,7 +153,7 @@ def _findings(config: AgentConfig) -> list[dict[str, Any]]:
 
 
 def _status(config: AgentConfig) -> dict[str, Any]:
-    from agent.run import is_running, read_status
+    from agent.status_file import is_running, read_status
 
     try:
         status = read_status(config.data_dir)

@@ -116,6 +116,8 @@ class PushThread(threading.Thread):
         self._began_utc_s = clock.now_utc_s()
         self.open = False
         """Whether the port is open."""
+        self.moved_s = time.monotonic()
+        """When the thread last looked for what came."""
         self.failing: list[str] = []
         """Meters that have sent nothing for an interval."""
         self._rows: list[MeterRows] = []
@@ -232,6 +234,7 @@ class PushThread(threading.Thread):
         return int(utc_s // self._interval_s) * self._interval_s
 
     def _finish_edge_if_due(self) -> None:
+        self.moved_s = time.monotonic()
         now_utc_s = self._clock.now_utc_s()
         edge = self._newest_edge(now_utc_s)
         if edge < self.finished_edge_utc_s - _SET_BACK_S:

@@ -89,6 +89,8 @@ class LineThread(threading.Thread):
         """The newest edge whose round is over and handed to the writer."""
         self.open = False
         """Whether the port is open."""
+        self.moved_s = time.monotonic()
+        """When the thread last went on to its next step."""
 
     @property
     def failing(self) -> list[str]:
@@ -160,6 +162,7 @@ class LineThread(threading.Thread):
     def _wait_without_port(self, pause_s: float) -> None:
         until_s = time.monotonic() + pause_s
         while (left_s := until_s - time.monotonic()) > 0:
+            self.moved_s = time.monotonic()
             if self._stop_event.wait(min(_STEP_S, left_s)):
                 return
             edge = self.schedule.edge_without_port(self._now())
@@ -168,6 +171,7 @@ class LineThread(threading.Thread):
 
     def _do_next(self) -> None:
         """The most urgent job, or a short sleep if there is none."""
+        self.moved_s = time.monotonic()
         step = self.schedule.next(self._now(), self._newest_missing, self._chore_due)
         if isinstance(step, Rest):
             self._stop_event.wait(max(0.0, step.until_s - time.monotonic()))

@@ -57,7 +57,7 @@ class Custody:
         self._counters = counters
         self._faults = faults
         self._monotonic_s = monotonic_s
-        self._trust = trust or Believed()
+        self._trust = trust or Believed(clock)
         self._cut_at_s: deque[tuple[bytes, int, float]] = deque(maxlen=_CUTS_REMEMBERED)
         """When the newest batches were cut: (stream, seq, monotonic)."""
         self._store, head = open_store(
@@ -114,6 +114,7 @@ class Custody:
             head.hash,
             self._store.receipted_upto(head.stream),
             self._store.outbox_depth(),
+            self.held,
         )
 
     def sealed_after(self, stream: bytes, seq: int, limit: int) -> list[tuple[int, bytes]]:

@@ -86,3 +86,5 @@ class OutboxView:
     head_hash: bytes
     receipted_upto: int
     waiting: int
+    held: int = 0
+    """Rows that wait for a clock that is trusted."""

@@ -103,6 +103,8 @@ class Writer(threading.Thread):
         self._events: list[EventRows] = []
         self.failure: BaseException | None = None
         """What ended the thread, None while it is well."""
+        self.moved_s = time.monotonic()
+        """When the thread last had committed all that it was given."""
         self.view = OutboxView(b"", 0, b"", 0, 0)
 
     # --- for other threads
@@ -197,6 +199,7 @@ class Writer(threading.Thread):
         if self._events:
             self._commit_events()
         self._commit_log(everything=not going_on)
+        self.moved_s = time.monotonic()
         if self._custody.settle_held():
             self._look()
         if self._custody.cut_due():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.run import read_status
+from agent.status_file import read_status
 from hil.bench.figure import Figure
 from hil.site.installation import Installation, NotReady
 from hil.site.settings import Settings

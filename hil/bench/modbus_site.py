@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.run import read_status
+from agent.status_file import read_status
 from central.collect.broker import write_broker_config
 from central.keys.authority import init_authority
 from central.keys.device import issue_device

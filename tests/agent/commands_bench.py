@@ -109,6 +109,7 @@ tenant = "demo"
 device = "t07"
 data_dir = "data"
 sample_s = 1
+clock_trust = "system"
 
 [broker]
 host = "127.0.0.1"

@@ -27,7 +27,8 @@ from commands_bench import (
 )
 
 from agent.config import load_config
-from agent.run import Agent, read_status
+from agent.run import Agent
+from agent.status_file import read_status
 from central.keys.authority import init_authority
 from hil.line.pty import served
 from hil.meters.steady import Steady

@@ -18,7 +18,8 @@ from commands_bench import Bench, Running, dlms_line, modbus_line, prepare
 
 from agent.cli import main
 from agent.config import load_config
-from agent.run import Agent, read_status
+from agent.run import Agent
+from agent.status_file import read_status
 from agent.store.database import Store
 from agent.store.opening import DATABASE_FILE
 from agent.store.rows import MeterEpoch

@@ -13,7 +13,8 @@ from broker_bench import Broker
 from test_agent_publish import Collector
 
 from agent.config import load_config
-from agent.run import Agent, read_status
+from agent.run import Agent
+from agent.status_file import read_status
 from hil.line.pty import LineLoop, PtyLine
 from hil.line.responder import Answer
 from hil.meters.dlms.bus import DlmsBus
