@@ -75,18 +75,7 @@ class Keyset:
 
 def sign_keyset(keyset: Keyset, root: Signer) -> bytes:
     """The keyset as a COSE_Sign1 of the root key."""
-    fields: list[cbor.Value] = [
-        _VERSION,
-        keyset.version,
-        keyset.tenant,
-        [
-            [key.kid, key.suite, key.public, key.not_before_utc_s, key.not_after_utc_s]
-            for key in keyset.epoch_keys
-        ],
-        [[key.kid, key.public] for key in keyset.receipt_keys],
-        list(keyset.revoked),
-    ]
-    return sign1({CONTENT: KEYSET_CONTENT}, cbor.encode(fields), root)
+    return sign1({CONTENT: KEYSET_CONTENT}, encode_keyset(keyset), root)
 
 
 def verify_keyset(data: bytes, root_public: bytes, *, tenant: str, lowest_version: int) -> Keyset:
@@ -99,10 +88,7 @@ def verify_keyset(data: bytes, root_public: bytes, *, tenant: str, lowest_versio
     verify_sign1(signed, root_public, ED25519)
     if signed.content != KEYSET_CONTENT:
         raise KeysetError(f"content {signed.content}, expected a keyset ({KEYSET_CONTENT})")
-    try:
-        keyset = _keyset(cbor.decode(signed.payload))
-    except cbor.CborError as error:
-        raise KeysetError(f"the keyset is not deterministic CBOR: {error}") from error
+    keyset = decode_keyset(signed.payload)
     if keyset.tenant != tenant:
         raise KeysetError(f"keyset of tenant {keyset.tenant!r}, expected {tenant!r}")
     if keyset.version < lowest_version:
@@ -113,7 +99,29 @@ def verify_keyset(data: bytes, root_public: bytes, *, tenant: str, lowest_versio
     return keyset
 
 
-def _keyset(value: cbor.Value) -> Keyset:
+def encode_keyset(keyset: Keyset) -> bytes:
+    """The payload that is signed."""
+    return cbor.encode(
+        [
+            _VERSION,
+            keyset.version,
+            keyset.tenant,
+            [
+                [key.kid, key.suite, key.public, key.not_before_utc_s, key.not_after_utc_s]
+                for key in keyset.epoch_keys
+            ],
+            [[key.kid, key.public] for key in keyset.receipt_keys],
+            list(keyset.revoked),
+        ]
+    )
+
+
+def decode_keyset(payload: bytes) -> Keyset:
+    """The keyset that `encode_keyset` wrote, not verified; raises KeysetError."""
+    try:
+        value = cbor.decode(payload)
+    except cbor.CborError as error:
+        raise KeysetError(f"the keyset is not deterministic CBOR: {error}") from error
     match value:
         case [int(form), int(version), str(tenant), [*epochs], [*receipts], [*revoked]]:
             pass

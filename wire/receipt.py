@@ -58,19 +58,7 @@ class Receipt:
 
 def sign_receipt(receipt: Receipt, signer: Signer) -> bytes:
     """The receipt as a COSE_Sign1 of the receipt key."""
-    fields: list[cbor.Value] = [
-        _VERSION,
-        receipt.tenant,
-        receipt.device,
-        receipt.stream,
-        receipt.upto,
-        receipt.hash_at_upto,
-        receipt.committed_at_utc_s,
-        receipt.lsn,
-        receipt.keyset_version,
-        [[nack.seq, nack.reason] for nack in receipt.nacks],
-    ]
-    return sign1({CONTENT: RECEIPT_CONTENT}, cbor.encode(fields), signer)
+    return sign1({CONTENT: RECEIPT_CONTENT}, encode_receipt(receipt), signer)
 
 
 def verify_receipt(data: bytes, keyset: Keyset) -> Receipt:
@@ -85,16 +73,36 @@ def verify_receipt(data: bytes, keyset: Keyset) -> Receipt:
     verify_sign1(signed, key.public, ED25519)
     if signed.content != RECEIPT_CONTENT:
         raise ReceiptError(f"content {signed.content}, expected a receipt ({RECEIPT_CONTENT})")
-    try:
-        receipt = _receipt(cbor.decode(signed.payload))
-    except cbor.CborError as error:
-        raise ReceiptError(f"the receipt is not deterministic CBOR: {error}") from error
+    receipt = decode_receipt(signed.payload)
     if receipt.tenant != keyset.tenant:
         raise ReceiptError(f"receipt of tenant {receipt.tenant!r}, expected {keyset.tenant!r}")
     return receipt
 
 
-def _receipt(value: cbor.Value) -> Receipt:
+def encode_receipt(receipt: Receipt) -> bytes:
+    """The payload that is signed."""
+    return cbor.encode(
+        [
+            _VERSION,
+            receipt.tenant,
+            receipt.device,
+            receipt.stream,
+            receipt.upto,
+            receipt.hash_at_upto,
+            receipt.committed_at_utc_s,
+            receipt.lsn,
+            receipt.keyset_version,
+            [[nack.seq, nack.reason] for nack in receipt.nacks],
+        ]
+    )
+
+
+def decode_receipt(payload: bytes) -> Receipt:
+    """The receipt that `encode_receipt` wrote, not verified; raises ReceiptError."""
+    try:
+        value = cbor.decode(payload)
+    except cbor.CborError as error:
+        raise ReceiptError(f"the receipt is not deterministic CBOR: {error}") from error
     match value:
         case [
             int(version),
