@@ -86,6 +86,7 @@ def _device(seen: DeviceSeen, now_utc_s: float) -> dict[str, object]:
         "last_batch_utc_s": seen.last_batch_utc_s,
         "batches": seen.batches,
         "refused": seen.refused,
+        "alarm": seen.alarm.what if seen.alarm else None,
         "outbox": state.get("outbox"),
         "recovery": state.get("recovery"),
         "clock": state.get("clock"),

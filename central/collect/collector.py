@@ -99,7 +99,9 @@ class Collector:
                 if self._refused:
                     raise CollectorRefused(self._refused)
                 self._take(self._gather())
-                if time.monotonic() - looked_s >= _LOOK_AROUND_S:
+                # Some of it is told once only: not while nobody listens.
+                due = time.monotonic() - looked_s >= _LOOK_AROUND_S
+                if due and self._client.is_connected():
                     looked_s = time.monotonic()
                     self._send(self._reception.look_around())
         finally:

@@ -1,14 +1,15 @@
 """The device table: who was seen when, in which state. For people and the API, not for the chain.
 
 The collector writes it about once a second; what a crash loses of it comes
-back with the devices' retained states.
+back with the devices' retained states. What points to a second concentrator
+with a device's keys stays as an alarm for a week after its last sign.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ _TOLD_SCHEMA = (
     "create table if not exists told(one integer primary key, lsn integer not null) strict"
 )
 
+_ALARM_SCHEMA = (
+    "create table if not exists alarm(device text primary key, at_utc_s integer not null, "
+    "what text not null) strict"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A sign that a device's card was restored from a copy, or that a clone of it runs."""
+
+    at_utc_s: int
+    what: str
+
 
 @dataclass(slots=True)
 class DeviceSeen:
@@ -37,6 +51,7 @@ class DeviceSeen:
     batches: int = 0
     refused: int = 0
     state: dict[str, Any] | None = None
+    alarm: Alarm | None = None
 
 
 def fleet_file(journal_dir: Path) -> Path:
@@ -57,14 +72,23 @@ def read_fleet(journal_dir: Path) -> list[DeviceSeen]:
             "select device, cn, last_seen_utc_s, last_batch_utc_s, online, batches, refused, state "
             "from device order by device"
         ).fetchall()
+        alarms = _read_alarms(database)
     finally:
         database.close()
     return [
         DeviceSeen(
-            device, cn, seen, batch, bool(online), batches, refused, json.loads(state)
+            device, cn, seen, batch, bool(online), batches, refused, json.loads(state),
+            alarms.get(device),
         )
         for device, cn, seen, batch, online, batches, refused, state in rows
     ]  # fmt: skip
+
+
+def _read_alarms(database: sqlite3.Connection) -> dict[str, Alarm]:
+    if not database.execute("select 1 from sqlite_master where name = 'alarm'").fetchone():
+        return {}
+    rows = database.execute("select device, at_utc_s, what from alarm")
+    return {device: Alarm(at_utc_s, what) for device, at_utc_s, what in rows}
 
 
 class Fleet:
@@ -77,6 +101,7 @@ class Fleet:
         self._database.execute("pragma synchronous = normal")
         self._database.execute(_SCHEMA)
         self._database.execute(_TOLD_SCHEMA)
+        self._database.execute(_ALARM_SCHEMA)
         self._devices = {seen.device: seen for seen in read_fleet(journal_dir)}
         self._changed: set[str] = set()
 
@@ -86,6 +111,18 @@ class Fleet:
         seen.last_seen_utc_s = now_utc_s
         self._changed.add(device)
         return seen
+
+    def end_alarms(self, before_utc_s: int) -> None:
+        """Forget alarms whose last sign is older than `before_utc_s`."""
+        for seen in self._devices.values():
+            if seen.alarm is not None and seen.alarm.at_utc_s < before_utc_s:
+                seen.alarm = None
+                self._changed.add(seen.device)
+
+    @property
+    def alarms(self) -> int:
+        """How many devices have an alarm."""
+        return sum(seen.alarm is not None for seen in self._devices.values())
 
     @property
     def online(self) -> int:
@@ -113,9 +150,16 @@ class Fleet:
         self.save()
         self._database.close()
 
-    def _write(self, rows: Iterable[DeviceSeen]) -> None:
+    def _write(self, rows: Sequence[DeviceSeen]) -> None:
         with self._database:
             self._database.execute("begin immediate")
+            self._database.executemany(
+                "delete from alarm where device = ?", [(row.device,) for row in rows]
+            )
+            self._database.executemany(
+                "insert into alarm values (?, ?, ?)",
+                [(row.device, row.alarm.at_utc_s, row.alarm.what) for row in rows if row.alarm],
+            )
             self._database.executemany(
                 "insert or replace into device values (?, ?, ?, ?, ?, ?, ?, ?)",
                 [

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from central.collect.fleet import Fleet
+from central.collect.clones import Clones
+from central.collect.fleet import Alarm, DeviceSeen, Fleet
 from central.collect.gate import REASONS, Gate
 from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Refusal
 from central.keys.place import KeyPlace, read_devices, read_keyset
@@ -28,6 +29,8 @@ from wire.receipt import Nack, Receipt, sign_receipt
 log = logging.getLogger("central.collect")
 
 RETENTION_DAYS = 7
+ALARM_DAYS = 7
+"""How long a device's alarm is shown after its last sign."""
 _MOST_NACKS = 32
 _LARGEST_STATE = 16 * 1024
 _ANSWER_STATE_AGAIN_S = 10.0
@@ -39,6 +42,7 @@ REFUSED = "loadscape_collector_refused_total"
 RECEIPTS = "loadscape_collector_receipts_total"
 COMMITS = "loadscape_collector_commits_total"
 BYTES = "loadscape_collector_bytes_total"
+ALARMS = "loadscape_collector_devices_alarmed"
 ONLINE = "loadscape_collector_devices_online"
 UNOPENED = "loadscape_collector_unopened_told_total"
 
@@ -71,6 +75,7 @@ class Reception:
         progress: LoaderProgress,
         clock: Clock,
         metrics: MetricSet,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tenant = tenant
         self._place = place
@@ -79,6 +84,8 @@ class Reception:
         self._progress = progress
         self._clock = clock
         self._metrics = metrics
+        self._monotonic_s = monotonic_s
+        self._clones = Clones()
         self._told_upto = fleet.told_upto()
         self._answered_s: dict[str, float] = {}
         self._said_s: dict[str, float] = {}
@@ -114,14 +121,17 @@ class Reception:
         return answers
 
     def look_around(self) -> list[Answer]:
-        """About once a second: follow the keys, tell of unopened batches, save, prune."""
+        """About once a second while somebody listens: follow the keys, tell of unopened batches,
+        save, prune."""
         answers = self._follow_keys()
         answers += self._tell_unopened()
         self._fleet.save()
         self._metrics.set(ONLINE, self._fleet.online)
-        if time.monotonic() - self._pruned_s > _PRUNE_EVERY_S:
-            self._pruned_s = time.monotonic()
+        self._metrics.set(ALARMS, self._fleet.alarms)
+        if self._monotonic_s() - self._pruned_s > _PRUNE_EVERY_S:
+            self._pruned_s = self._monotonic_s()
             today = datetime.fromtimestamp(self._clock.now_utc_s(), UTC).date()
+            self._fleet.end_alarms(int(self._clock.now_utc_s()) - ALARM_DAYS * 86_400)
             before = today - timedelta(days=RETENTION_DAYS)
             dropped = self._journal.prune(before, self._progress.loaded_upto())
             if dropped:
@@ -143,6 +153,9 @@ class Reception:
             elif outcome in (Outcome.FORK, Outcome.GAP):
                 seen.refused += 1
                 refused.append(Nack(batch.seq, outcome.value))
+            if outcome is Outcome.FORK:
+                what = f"two batches {batch.seq} in stream {batch.stream.hex()}"
+                self._alarm(seen, what, now_utc_s)
             if outcome is not Outcome.NEW:
                 self._say(outcome.value, f"{batch.device} stream {batch.stream.hex()} {batch.seq}")
         return [
@@ -199,6 +212,8 @@ class Reception:
             return []
         seen.state = state
         born = not was_online or before.get("boot") != state.get("boot")
+        if self._clones.birth(device, str(state.get("boot")), self._monotonic_s()):
+            self._alarm(seen, "two starts of it come and go in turn", now_utc_s)
         return self._greet(device, state, born, now_utc_s)
 
     def _greet(
@@ -211,19 +226,36 @@ class Reception:
         except (KeyError, TypeError, ValueError):
             self._say("state", f"{device}: a state without stream and next")
             return []
-        head = self._journal.head(device, stream)
-        behind = following != (head.upto if head else 0) + 1
-        waited_s = time.monotonic() - self._answered_s.get(device, float("-inf"))
+        head = self._journal.head(device, stream) or Head(0, ZERO_HASH, 0, now_utc_s)
+        behind = (following, state.get("head")) != (head.upto + 1, head.hash.hex())
+        waited_s = self._monotonic_s() - self._answered_s.get(device, float("-inf"))
         if len(stream) != 8 or not (born or waited_s > _ANSWER_STATE_AGAIN_S):
             return []
         answers = []
         if keyset < self._keyset_version:
             answers.append(Answer(topics.down(self._cn[device]), self._keyset))
-        if born or behind:
+        if born:
+            answers += self._told_at_birth(device, stream, now_utc_s)
+        elif behind:
             answers.append(self._receipt(device, stream, now_utc_s))
         if answers:
-            self._answered_s[device] = time.monotonic()
+            self._answered_s[device] = self._monotonic_s()
         return answers
+
+    def _told_at_birth(self, device: str, stream: bytes, now_utc_s: int) -> list[Answer]:
+        """The stream's receipt, and once more what of the device's batches does not open.
+
+        What was told before may not have reached it; what it has sent again it passes over.
+        """
+        nacks: dict[bytes, list[Nack]] = {stream: []}
+        for unopened in self._progress.unopened_of(device, _MOST_NACKS):
+            nacks.setdefault(unopened.stream, []).append(Nack(unopened.seq, unopened.reason))
+        return [self._receipt(device, named, now_utc_s, these) for named, these in nacks.items()]
+
+    def _alarm(self, seen: DeviceSeen, what: str, now_utc_s: int) -> None:
+        """Its card was restored from a copy, or another concentrator runs with its keys."""
+        seen.alarm = Alarm(now_utc_s, what)
+        self._say("clone", f"{seen.device}: {what}; if nobody restored its card, revoke it")
 
     def _follow_keys(self) -> list[Answer]:
         """Read keyset and devices again when their files changed; a newer keyset goes to all."""
@@ -268,7 +300,7 @@ class Reception:
 
     def _say(self, reason: str, detail: str) -> None:
         """Log the first of a kind, then at most one per 10 s: nobody may flood the log."""
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
             self._said_s[reason] = now_s
             log.warning("not taken (%s): %s", reason, detail)
@@ -288,4 +320,5 @@ def _declare(metrics: MetricSet) -> None:
     metrics.counter(COMMITS, "Durable commits of the journal.", {})
     metrics.counter(BYTES, "Sealed bytes stored.", {})
     metrics.counter(UNOPENED, "Batches asked for again because they did not open.", {})
+    metrics.gauge(ALARMS, "Devices that may have been cloned or restored from a copy.", {})
     metrics.gauge(ONLINE, "Devices that say they are online.", {})

@@ -30,6 +30,7 @@ def _clocks_off(device: DeviceSeen) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from central.collect.fleet import read_fleet
+    from central.readings.device_log import find_flaws
     from central.readings.lake import DeltaLake
     from central.readings.ledger import UNKNOWN, LoaderProgress
     from central.readings.loader import LOADER
@@ -39,15 +40,19 @@ def _status(options: argparse.Namespace) -> int:
     lake = DeltaLake(config.lake_dir)
     sealed = LoaderProgress(config.loader_file).waiting_by_reason()
     files = lake.files()
+    flaws = find_flaws(config.device_log_file)
+    alarms = {seen.device: seen.alarm.what for seen in fleet if seen.alarm}
     state = {
         "devices": len(fleet),
         "online": sum(device.online for device in fleet),
         "batches": sum(device.batches for device in fleet),
         "refused": sum(device.refused for device in fleet),
+        "alarms": alarms,
         "loaded_upto": lake.watermark(LOADER),
         "meter_clocks_off": sum(_clocks_off(device) for device in fleet),
         "unopened": sum(sealed.values()),
         "unopened_unknown": sealed.get(UNKNOWN, 0),
+        "device_log_flaws": len(flaws),
         "days": len({file.day for file in files}),
         "rows": sum(file.rows for file in files),
         "files": len(files),
@@ -56,8 +61,12 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(state))
         return 0
-    for name, value in state.items():
+    for name, value in {**state, "alarms": len(alarms)}.items():
         print(f"{name:16} {'none' if value is None else value}")
+    for device, what in alarms.items():
+        print(f"ALARM: {device}: {what}; if nobody restored its card, revoke and enrol it anew")
+    for device in sorted({flaw.device for flaw in flaws}):
+        print(f"ALARM: the log of {device} is not whole; loadscape-central log {device} shows it")
     if sealed.get(UNKNOWN, 0):
         print(
             f"ALARM: {sealed[UNKNOWN]} batches were written by a later version than this one and "

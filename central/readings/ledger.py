@@ -183,6 +183,14 @@ class LoaderProgress:
         )
         return [Unopened(*row) for row in self._rows(query, lsn)]
 
+    def unopened_of(self, device: str, most: int) -> list[Unopened]:
+        """The newest of those of one device."""
+        query = (
+            "select lsn, device, stream, seq, reason, detail from unopened "
+            f"where device = ? and reason <> '{UNKNOWN}' order by lsn desc limit ?"
+        )
+        return [Unopened(*row) for row in self._rows(query, device, most)]
+
     def waiting_by_reason(self) -> dict[str, int]:
         """How many batches wait sealed, by reason."""
         return {str(reason): int(count) for reason, count in self._rows(_WAITING)}
@@ -192,7 +200,7 @@ class LoaderProgress:
         rows = self._rows("select coalesce(min(lsn), 0) from progress")
         return int(rows[0][0]) if rows else 0
 
-    def _rows(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: int | str) -> list[tuple[Any, ...]]:
         if not self._path.exists():
             return []
         database = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)

@@ -219,7 +219,7 @@ def test_a_batch_that_does_not_decode_is_asked_for_again(centre) -> None:
     centre.start("collect")
     centre.start("load")
     device.connect("127.0.0.1", centre.port)
-    device.seal_next(b"not a block")
+    device.seal_next(b"\x01 is the version, but this is no block")
     device.cut(roster(2), interval(0, 2))
     assert device.deliver(within_s=20)
 
