@@ -81,6 +81,11 @@ class Config:
         return self.data_dir / "loader.db"
 
     @property
+    def device_log_file(self) -> Path:
+        """The concentrators' own logs; written by the loader."""
+        return self.data_dir / "device_log.db"
+
+    @property
     def events_file(self) -> Path:
         """Entries of meters' event logs; the loader alone writes it."""
         return self.data_dir / "events.db"

@@ -21,6 +21,7 @@ from central.config import Config
 from central.keys.epochs import EpochKeys
 from central.keys.place import KeyPlace
 from central.metrics import MetricSet
+from central.readings.device_log import DeviceLogLedger
 from central.readings.engine import DuckDbEngine
 from central.readings.events import EventLedger
 from central.readings.lake import DeltaLake
@@ -29,6 +30,7 @@ from central.readings.opening import NotReadable, Opener
 from central.readings.rows import Origin, Rows
 from wire.block import Block
 from wire.events import Event
+from wire.log import Piece
 
 log = logging.getLogger("central.load")
 
@@ -47,6 +49,7 @@ _VACUUM_EVERY_S = 3600.0
 ROWS = "loadscape_loader_rows_total"
 BATCHES = "loadscape_loader_batches_total"
 EVENTS = "loadscape_loader_events_total"
+LOG_FLAWS = "loadscape_loader_device_log_flaws_total"
 UNOPENED = "loadscape_loader_unopened_total"
 SEALED = "loadscape_loader_sealed_batches"
 COMMITS = "loadscape_loader_commits_total"
@@ -78,6 +81,7 @@ class Loader:
             roster_of=self._ledger.roster,
         )
         self._events = EventLedger(config.events_file)
+        self._device_log = DeviceLogLedger(config.device_log_file)
         self._lake = DeltaLake(config.lake_dir, writer=True)
         self._engine = DuckDbEngine(threads=1)
         self._refresh = refresh
@@ -135,6 +139,7 @@ class Loader:
         began_s = time.monotonic()
         rows = Rows(self._tenant)
         events: list[tuple[int, str, Event]] = []
+        logged: list[tuple[int, str, Piece]] = []
         opened: list[int] = []
         unopened: list[UnopenedBatch] = []
         for lsn, origin, sealed in batches:
@@ -146,6 +151,8 @@ class Loader:
             opened.append(lsn)
             if isinstance(content, Block):
                 rows.add(lsn, origin, content)
+            elif isinstance(content, Piece):
+                logged.append((lsn, origin.device, content))
             else:
                 events += [(lsn, origin.device, event) for event in content]
         table = rows.table()
@@ -155,6 +162,8 @@ class Loader:
             self._show_sealed()
         if events:
             self._metrics.count(EVENTS, self._events.add(events))
+        if logged:
+            self._take_log(logged)
         self._lake.commit(table, LOADER, self._watermark)
         self._ledger.committed(LOADER, self._watermark)
         self._committed_s = time.monotonic()
@@ -205,6 +214,7 @@ class Loader:
         self._journal.close()
         self._ledger.close()
         self._events.close()
+        self._device_log.close()
 
     def _newest_reading_utc_s(self) -> int | None:
         return max((file.last_end_utc_s for file in self._lake.files()), default=None)
@@ -216,6 +226,12 @@ class Loader:
             origin.seq, origin.device, origin.stream.hex(), lsn, error,
         )  # fmt: skip
         return _as_before(lsn, origin, error)
+
+    def _take_log(self, logged: Sequence[tuple[int, str, Piece]]) -> None:
+        """Keep entries of concentrators' own logs; says at once what is wrong with them."""
+        for flaw in self._device_log.add(logged):
+            self._metrics.count(LOG_FLAWS, kind=flaw.kind)
+            log.error("log of %s, chain %s: %s", flaw.device, flaw.chain, flaw.what)
 
     def _show_sealed(self) -> None:
         waiting = self._ledger.waiting_by_reason()
@@ -251,6 +267,10 @@ def _declare(metrics: MetricSet) -> None:
     reasons = [{"reason": reason} for reason in REASONS]
     metrics.counter(UNOPENED, "Batches kept sealed when they came.", *reasons)
     metrics.gauge(SEALED, "Batches that wait sealed now; unknown: update this program.", *reasons)
+    metrics.counter(
+        LOG_FLAWS, "Entries of concentrators' logs that are altered or there twice.",
+        {"kind": "altered"}, {"kind": "forked"},
+    )  # fmt: skip
     metrics.counter(EVENTS, "Entries of meters' event logs taken up.", {})
     metrics.counter(COMMITS, "Commits to the lake.", {})
     metrics.counter(REWRITES, "Days rewritten into one file.", {})

@@ -23,13 +23,15 @@ from wire.cbor_rows import decode_rows
 from wire.clock import Clock
 from wire.envelope import BatchHeader, EnvelopeError
 from wire.events import Event, EventsError, decode_events
+from wire.log import LogError, Piece, decode_log
 from wire.receipt import EPOCH_GONE, UNREADABLE
 from wire.unknown import NotKnownYet
 
-Content: TypeAlias = "Block | list[Event]"
+Content: TypeAlias = "Block | list[Event] | Piece"
 RosterOf: TypeAlias = Callable[[str, bytes], "Roster | None"]
 """The roster of a device by its hash, None if it never came; raises LedgerError."""
 
+_DAMAGED = (EpochMissing, EnvelopeError, BlockError, EventsError, LogError, LedgerError)
 _AHEAD_S = 86_400
 _BEHIND_S = 400 * 86_400
 _LARGEST = 1 << 53
@@ -59,6 +61,7 @@ class Opener:
             envelope.BLOCK: self._block,
             envelope.CBOR_ROWS: self._cbor_rows,
             envelope.EVENTS: lambda device, header, plaintext: decode_events(plaintext),
+            envelope.LOG: lambda device, header, plaintext: decode_log(plaintext),
         }
 
     def open(self, device: str, sealed: bytes) -> Content:
@@ -74,7 +77,7 @@ class Opener:
             raise NotReadable(UNKNOWN, f"{error}; it is opened after an update") from error
         except EpochGone as error:
             raise NotReadable(EPOCH_GONE, str(error)) from error
-        except (EpochMissing, EnvelopeError, BlockError, EventsError, LedgerError) as error:
+        except _DAMAGED as error:
             raise NotReadable(UNREADABLE, f"{type(error).__name__}: {error}") from error
 
     def carried(self) -> dict[tuple[str, bytes], Roster]:
