@@ -87,6 +87,16 @@ def _add_fuzz_options(soak: argparse.ArgumentParser) -> None:
     fuzz.add_argument(
         "--minutes", type=float, default=1.0, help="minutes for each decoder (default 1)"
     )
+    fuzz.add_argument(
+        "--mutations",
+        type=int,
+        metavar="N",
+        help="N damaged inputs for each decoder instead, the same on every machine; without "
+        "coverage and without atheris, with the peak of memory",
+    )
+    fuzz.add_argument(
+        "--seed", type=int, default=1, help="which inputs --mutations gives (default 1)"
+    )
     fuzz.add_argument("--json", action="store_true", help="print the outcome as JSON")
     fuzz.add_argument(
         "--input", type=Path, metavar="FILE", help="only run one decoder on this file, with trace"
@@ -102,6 +112,10 @@ def _run(options: argparse.Namespace) -> int:
         from hil.bench.run import run_bench
 
         return run_bench(options.part, options.json)
+    if options.command == "soak" and options.kind == "fuzz" and options.mutations is not None:
+        from hil.fuzz.mutated import run_mutated
+
+        return run_mutated(options.decoder, options.mutations, options.seed, as_json=options.json)
     if options.command == "soak" and options.kind == "fuzz":
         from hil.fuzz.run import run_fuzz
 

@@ -8,7 +8,7 @@ from typing import Final
 
 _TELLING: Final = bytes.fromhex("00 01 02 04 09 10 13 1f 20 30 40 7e 7f 80 81 82 83 84 88 c4 fe ff")
 """Bytes that mean something: limits of signed and unsigned, forms of a length, tags, a flag."""
-_LONGEST: Final = 4096
+LONGEST_BYTES: Final = 4096
 _MOST_CHANGES: Final = 4
 _GROWN_BYTES: Final = 12
 
@@ -20,7 +20,7 @@ def mutations(seeds: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
         data = bytearray(drawn.choice(seeds))
         for _ in range(1 + int(drawn.random() * _MOST_CHANGES)):
             drawn.choice(_CHANGES)(data, drawn, seeds)
-        yield bytes(data[:_LONGEST])
+        yield bytes(data[:LONGEST_BYTES])
 
 
 def grown(seed: bytes, size: int) -> Iterator[bytes]:

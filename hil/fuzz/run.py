@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from hil.fuzz.decoders import Decoder, decoders
+from hil.fuzz.mutate import LONGEST_BYTES
 
 FOLDER: Final = Path("build/fuzz")
-LONGEST_BYTES: Final = 4096
 SLOWEST_S: Final = 10
 MOST_MIB: Final = 1024
 _SHOWN_EVERY_S: Final = 10.0
