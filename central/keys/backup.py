@@ -1,7 +1,8 @@
 """A key directory in one encrypted file, and back.
 
-The file is a line of text, a salt, and a tar archive encrypted under the
-passphrase: scrypt (RFC 7914), then Cobblestone-256 (C2SP chunked encryption),
+The file is a line of text, the work of a guess as a power of two, a salt, and
+a tar archive encrypted under the passphrase: scrypt (RFC 7914, r = 8, p = 1),
+then Cobblestone-256 (C2SP chunked encryption) with the head as its context,
 which notices every change and every cut. A backup keeps what is destroyed
 elsewhere: it has to be destroyed itself by the day that `write_backup`
 returns, and `restore` brings back no private half whose day has come.
@@ -29,9 +30,12 @@ from central.keys.record import EPOCH, PURPOSES, destroy_at_utc_s, private_file,
 SHORTEST_PASSPHRASE: Final = 16
 _FORM: Final = b"loadscape keys backup 1\n"
 _SALT_BYTES: Final = 16
+_WORK_AT: Final = len(_FORM)
+_HEAD_BYTES: Final = _WORK_AT + 1 + _SALT_BYTES
 _KEY_BYTES: Final = 32
-_SCRYPT_N: Final = 1 << 17
-"""With r = 8 each guess takes 128 MiB."""
+_WORK: Final = 17
+"""Scrypt's N is two to this; each guess takes 128 MiB."""
+_WORK_READ: Final = range(14, 21)
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -44,7 +48,9 @@ class Backup:
     """When the first epoch key in it is to be destroyed; None if it holds none."""
 
 
-def write_backup(place: KeyPlace, out: Path, passphrase: str, *, epoch_keys: bool = True) -> Backup:
+def write_backup(
+    place: KeyPlace, out: Path, passphrase: str, *, epoch_keys: bool = True, work: int = _WORK
+) -> Backup:
     """Write all files of `place` to `out`; raises KeysError, OSError.
 
     Without `epoch_keys` it can be kept for ever, and what was sealed cannot be opened with it.
@@ -59,10 +65,9 @@ def write_backup(place: KeyPlace, out: Path, passphrase: str, *, epoch_keys: boo
                 if epoch_keys or kind.pattern != "epoch/*.key":
                     _add(tar, path.relative_to(place.directory).as_posix(), path.read_bytes())
                     files += 1
-    salt = secrets.token_bytes(_SALT_BYTES)
-    encryptor = Cobblestone256Encryptor(_key(passphrase, salt), _FORM)
-    sealed = encryptor.update(archive.getvalue()) + encryptor.finalize()
-    write_file(out, _FORM + salt + sealed)
+    head = _FORM + bytes([work]) + secrets.token_bytes(_SALT_BYTES)
+    encryptor = Cobblestone256Encryptor(_key(passphrase, head), head)
+    write_file(out, head + encryptor.update(archive.getvalue()) + encryptor.finalize())
     held = [
         destroy_at_utc_s(record, EPOCH)
         for record in read_records(place, EPOCH)
@@ -119,20 +124,22 @@ def _put(path: Path, data: bytes, mode: int) -> None:
 
 def _opened(source: Path, passphrase: str) -> bytes:
     data = source.read_bytes()
-    begin = len(_FORM) + _SALT_BYTES
-    if not data.startswith(_FORM) or len(data) > _MOST_BYTES:
+    head, sealed = data[:_HEAD_BYTES], data[_HEAD_BYTES:]
+    ours = head.startswith(_FORM) and len(head) == _HEAD_BYTES and head[_WORK_AT] in _WORK_READ
+    if not ours or len(data) > _MOST_BYTES:
         raise KeysError(f"{source}: not a backup that keys backup wrote; name another file")
-    decryptor = Cobblestone256Decryptor(_key(passphrase, data[len(_FORM) : begin]), _FORM)
+    decryptor = Cobblestone256Decryptor(_key(passphrase, head), head)
     try:
-        return decryptor.update(data[begin:]) + decryptor.finalize()
+        return decryptor.update(sealed) + decryptor.finalize()
     except (InvalidTag, ValueError) as error:
         raise KeysError(
             f"{source}: does not open; the passphrase is another one, or the file is damaged"
         ) from error
 
 
-def _key(passphrase: str, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=_KEY_BYTES, n=_SCRYPT_N, r=8, p=1).derive(passphrase.encode())
+def _key(passphrase: str, head: bytes) -> bytes:
+    kdf = Scrypt(salt=head[_WORK_AT + 1 :], length=_KEY_BYTES, n=1 << head[_WORK_AT], r=8, p=1)
+    return kdf.derive(passphrase.encode())
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -43,6 +43,7 @@ def _file(pattern: str, holds: str, *needed_by: str, secret: bool = False) -> Ke
     return KeyFile(pattern, holds, secret, frozenset(needed_by))
 
 
+# In the order in which they are handed out: a key lies there before the keyset names it.
 FILES: Final = (
     _file("root/root.seed", "signs keysets", ROOT, secret=True),
     _file("root/keyset.cose", "the keyset that the root signed last", ROOT),
@@ -59,7 +60,14 @@ FILES: Final = (
     _file("ca.crl", "revoked certificates", OFFICE, BROKER, ENROL),
     _file("root.pub", "the root's public half", OFFICE, COLLECTOR, ENROL),
     _file("keyset.cose", "the keyset in force", OFFICE, COLLECTOR, ENROL),
-    _file("devices.json", "enrolled devices and their public keys", OFFICE, COLLECTOR, ENROL),
+    _file(
+        "devices.json",
+        "the tenant's name, devices and their public keys",
+        OFFICE,
+        COLLECTOR,
+        BROKER,
+        ENROL,
+    ),
 )
 
 
