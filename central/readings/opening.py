@@ -34,7 +34,8 @@ RosterOf: TypeAlias = Callable[[str, bytes], "Roster | None"]
 _DAMAGED = (EpochMissing, EnvelopeError, BlockError, EventsError, LogError, LedgerError)
 _AHEAD_S = 86_400
 _BEHIND_S = 400 * 86_400
-_LARGEST = 1 << 53
+_VALUES = (-(1 << 53), 1 << 53)
+_FLAGS = (0, (1 << 31) - 1)
 
 
 class NotReadable(Exception):
@@ -125,8 +126,11 @@ class Opener:
             raise NotReadable(UNREADABLE, "an interval ends more than 400 days ago or a day ahead")
         for channel, column in zip(block.schema.channels, block.columns, strict=True):
             lowest, highest = _bounds(column)
-            if lowest < -_LARGEST or highest > _LARGEST:
-                raise NotReadable(UNREADABLE, f"a {channel.name} beyond 2^53")
+            least, most = _FLAGS if channel.kind == "flags" else _VALUES
+            if lowest < least or highest > most:
+                raise NotReadable(
+                    UNREADABLE, f"{channel.name} {lowest} to {highest}, expected {least} to {most}"
+                )
 
 
 def _bounds(values: array[int]) -> tuple[int, int]:

@@ -10,10 +10,11 @@ import pytest
 from loader_bench import MIDNIGHT, ROSTER, Bench, interval, unopened
 
 from central.cli import main
+from central.readings.lake import VALUE_COLUMNS
 from central.readings.ledger import LoaderLedger, LoaderProgress
 from wire import block, suites
 from wire.block import BlockRow, encode_block
-from wire.channels import FLAGS, IMPORT_WH, Schema
+from wire.channels import FLAGS, IMPORT_WH, SCHEMAS, Schema
 
 LATER = Schema(30_000, "of a later program", (IMPORT_WH, FLAGS))
 ROWS: list[BlockRow] = [(MIDNIGHT, 0, [7_000, 0])]
@@ -107,3 +108,8 @@ def test_a_roster_that_comes_late_opens_what_waited_for_it(bench: Bench) -> None
     assert bench.loader.try_sealed_again() == 1
     assert len(bench.rows()) == 6
     assert LoaderProgress(bench.config.loader_file).waiting_by_reason() == {}
+
+
+def test_the_lake_has_a_column_for_every_channel_of_every_schema() -> None:
+    channels = {channel.name for schema in SCHEMAS.values() for channel in schema.channels}
+    assert channels <= {*VALUE_COLUMNS, "flags"}

@@ -105,13 +105,14 @@ def test_a_batch_that_does_not_open_or_decode_is_kept_and_reported_and_the_next_
     bench.store(bench.device.seal_next(block, schema_id=2))
     bench.store(bench.device.cut(ROSTER, interval(0, start=MIDNIGHT + 10 * 86_400)))
     bench.store(bench.device.cut(ROSTER, [(MIDNIGHT, 0, [1 << 60, 0, 0, 0, 0, 0])]))
+    bench.store(bench.device.cut(ROSTER, [(MIDNIGHT, 0, [1, 0, 0, 0, 0, 1 << 31])]))
     bench.store(bench.device.cut(ROSTER, interval(1)))
     bench.loader.step()
-    assert unopened(bench) == 6
+    assert unopened(bench) == 7
     assert len(bench.rows()) == 3
     told = LoaderProgress(bench.config.loader_file).unopened_after(0)
-    assert [(u.seq, u.reason) for u in told] == [(seq, "unreadable") for seq in range(1, 7)]
-    assert LoaderProgress(bench.config.loader_file).loaded_upto() == 7
+    assert [(u.seq, u.reason) for u in told] == [(seq, "unreadable") for seq in range(1, 8)]
+    assert LoaderProgress(bench.config.loader_file).loaded_upto() == 8
 
 
 def test_a_batch_of_a_destroyed_epoch_is_said_to_be_gone(bench: Bench) -> None:
