@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from pathlib import Path
 
 import cbor2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cwt import COSE, COSEKey
 from cwt.exceptions import VerifyError
 from pycose.keys import OKPKey
@@ -91,9 +96,51 @@ def test_another_hpke_opens_our_seal() -> None:
     assert padded == b"readings\x80" + bytes(128 - 9)
 
 
+def _labeled(salt: bytes, label: bytes, data: bytes, suite_id: bytes) -> bytes:
+    return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite_id + label + data, "sha256")
+
+
+def _expanded(key: bytes, label: bytes, context: bytes, length: int, suite_id: bytes) -> bytes:
+    info = length.to_bytes(2, "big") + b"HPKE-v1" + suite_id + label + context
+    return hmac.digest(key, info + b"\x01", "sha256")[:length]
+
+
+def test_the_hybrid_seal_opens_by_the_steps_of_the_drafts() -> None:
+    """X-Wing's combiner (draft-connolly-cfrg-xwing-kem, 5.3), then RFC 9180, 5.1."""
+    header = BatchHeader(
+        ED25519.alg, BLOCK, ED25519.kid, "demo", b"stream01", b"boot0001", 1, NO_PREV, b"epoch001",
+        suites.MLKEM768_X25519, 1,
+    )  # fmt: skip
+    public = suites.suite(suites.MLKEM768_X25519).public_of(EPOCH)
+    signed = cose.read_sign1(seal(header, b"readings", epoch_public=public, signer=ED25519))
+    expanded = hashlib.shake_256(EPOCH).digest(96)
+    lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+    curve = X25519PrivateKey.from_private_bytes(expanded[64:])
+    lattice_part, curve_part = signed.payload[:1088], signed.payload[1088:1120]
+    shared = hashlib.sha3_256(
+        lattice.decapsulate(lattice_part)
+        + curve.exchange(X25519PublicKey.from_public_bytes(curve_part))
+        + curve_part
+        + public[1184:]
+        + bytes.fromhex("5c2e2f2f5e5c")
+    ).digest()
+    suite_id = b"HPKE" + bytes.fromhex("647a00010003")
+    info = b"loadscape/1 batch\0" + signed.protected
+    hashes = (
+        _labeled(b"", b"psk_id_hash", b"", suite_id),
+        _labeled(b"", b"info_hash", info, suite_id),
+    )
+    context = b"\0" + b"".join(hashes)
+    secret = _labeled(shared, b"secret", b"", suite_id)
+    key = _expanded(secret, b"key", context, 32, suite_id)
+    nonce = _expanded(secret, b"base_nonce", context, 12, suite_id)
+    padded = ChaCha20Poly1305(key).decrypt(nonce, signed.payload[1120:], None)
+    assert padded == b"readings\x80" + bytes(128 - 9)
+
+
 def test_another_cbor_reads_every_vector_of_the_document_and_writes_it_alike() -> None:
     told = dict(re.findall(r"^(\w+) = ([0-9a-f]+)$", DOCUMENT.read_text(), re.M))
-    names = {"events", "sealed", "receipt", "keyset"}
+    names = {"events", "rows", "log", "sealed", "sealed_p256", "sealed_hybrid", "receipt", "keyset"}
     assert names <= set(told)
     for name in names:
         data = bytes.fromhex(told[name])
