@@ -210,7 +210,7 @@ class AgentClock:
                 return
             ahead_s = self.now_utc_s() - (utc_s + span_s / 2)
             agrees = abs(ahead_s) <= span_s / 2 + WITNESS_OFF_S
-            vouched = now.trusted_by not in ("", "receipt")
+            vouched = now.trusted_by not in ("", "receipt") and bool(self._ask(at_once=True))
             self.off_s = ahead_s if vouched and not agrees else 0.0
             if not vouched:
                 correction_s = now.correction_s - (0.0 if agrees else ahead_s)

@@ -194,11 +194,11 @@ class Writer(threading.Thread):
                 item = self._items.get_nowait()
             except queue.Empty:
                 item = None
+        self._commit_log(everything=not going_on)
         self._commit_edges(everything=not going_on)
         self._commit_late(everything=not going_on)
         if self._events:
             self._commit_events()
-        self._commit_log(everything=not going_on)
         self.moved_s = time.monotonic()
         if self._custody.settle_held():
             self._look()

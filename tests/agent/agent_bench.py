@@ -14,6 +14,7 @@ from agent.keyring import Keyring
 from agent.store.rows import EdgeRows, MeterEpoch, MeterRows
 from agent.store.writer import Writer, WriterSettings
 from wire.block import Block, Roster, RosterEntry, decode_block
+from wire.clock import Clock
 from wire.envelope import (
     EVENTS,
     LOG,
@@ -148,10 +149,31 @@ def edge(end: int, *meters: str, line: str = "l1") -> EdgeRows:
     return EdgeRows(line, end, rows)
 
 
+def settings_of(
+    folder: Path,
+    lines: tuple[str, ...] = ("l1",),
+    batch_intervals: int = 1,
+    quota_mib: int = 64,
+    gather_s: float = 0.0,
+) -> WriterSettings:
+    return WriterSettings(
+        data_dir=folder,
+        common_name="demo-t07",
+        tenant="demo",
+        lines=lines,
+        interval_s=S,
+        batch_intervals=batch_intervals,
+        recall_days=7,
+        history_days=7,
+        quota_mib=quota_mib,
+        gather_s=gather_s,
+    )
+
+
 def start_writer(
     folder: Path,
     keyring: Keyring,
-    clock: SetClock,
+    clock: Clock,
     *,
     lines: tuple[str, ...] = ("l1",),
     batch_intervals: int = 1,
@@ -162,19 +184,9 @@ def start_writer(
     device_log: DeviceLog | None = None,
     trust: Trust | None = None,
 ) -> Writer:
+    settings = settings_of(folder, lines, batch_intervals, quota_mib, gather_s)
     writer = Writer(
-        WriterSettings(
-            data_dir=folder,
-            common_name="demo-t07",
-            tenant="demo",
-            lines=lines,
-            interval_s=S,
-            batch_intervals=batch_intervals,
-            recall_days=7,
-            history_days=7,
-            quota_mib=quota_mib,
-            gather_s=gather_s,
-        ),
+        settings,
         clock=clock,
         keyring=keyring,
         boot=os.urandom(8),
