@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.clock_trust import Believed, Trust
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.outbox import Cutter
-from agent.store.database import StoreFull
+from agent.store.database import Lost, StoreFull
 from agent.store.event_table import EventRows
 from agent.store.filing import Filing
 from agent.store.holding import Holding
@@ -160,7 +161,8 @@ class Custody:
             except StoreFull as error:
                 self._filing.put_back(before)
                 self._faults.report("store", str(error))
-                lost = self._store.make_room()
+                lost = self._store.make_room(int(self._clock.now_utc_s()))
+                self._filing.log_uncut |= lost != Lost()
                 self._counters.add("rows_lost_total", lost.rows)
                 self._counters.add("events_lost_total", lost.events)
                 continue
@@ -178,8 +180,9 @@ class Custody:
         if head != before:
             self._cut_at_s.append((head.stream, head.next_seq - 1, self._monotonic_s()))
             self._counters.add("batches_cut_total", max(0, head.next_seq - before.next_seq))
-            write_identity(
-                self._settings.data_dir / IDENTITY_FILE, self._settings.common_name, head
+            path = self._settings.data_dir / IDENTITY_FILE
+            self._store.ballast.spare(
+                partial(write_identity, path, self._settings.common_name, head)
             )
 
     def prune(self) -> None:
@@ -188,6 +191,7 @@ class Custody:
         days = max(self._settings.history_days, self._settings.recall_days) + 1
         with self._store.transaction():
             self._store.prune(int(now_utc_s) - days * 86_400)
+        self._store.ballast.restore()
 
     # --- receipts
 

@@ -2,27 +2,47 @@
 
 Owned by one thread. WAL with synchronous=FULL, so what a commit has
 acknowledged survives a power cut. The first true value of an interval wins;
-only a row that reports "no data" gives way to a later one. Not promised: room.
-When the quota is reached, `StoreFull` is raised and `make_room` drops receipted
-history first, then, counted, the oldest batches without a receipt.
+only a row that reports "no data" gives way to a later one. A row that is not
+what was written is reported, never used. Not promised: room. When quota or
+disk are full, `StoreFull` is raised; `make_room` drops what has a receipt
+first, then, counted and written to the device log, the oldest without one.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from agent.store.ballast import BALLAST_FILE, Ballast
+from agent.store.connection import (
+    StoreDamaged,
+    StoreFull,
+    is_damage,
+    is_full,
+    open_database,
+)
+from agent.store.epoch_table import EpochTable
 from agent.store.event_table import EventTable
 from agent.store.held_table import NOT_HELD, HeldTable
 from agent.store.identity import StreamHead
 from agent.store.log_table import LogTable
-from agent.store.migrations import migrate
+from agent.store.migrations import MigrationFailed
 from agent.store.outline import CutBatch, Recalled, StoredRow
-from agent.store.rows import MeterEpoch, RowDamaged, Values, no_data, pack, unpack
-from wire.quality import Quality
+from agent.store.recalling import recall
+from agent.store.room import UNCUT, Lost, Room
+from agent.store.rows import (
+    COLUMNS,
+    MeterEpoch,
+    RowDamaged,
+    Values,
+    from_columns,
+    no_data,
+    to_columns,
+)
+from agent.store.scrub import Scrub, check_identity, is_whole
+from agent.store.sums import row_sum
 
 __all__ = [
     "UNCUT",
@@ -35,47 +55,46 @@ __all__ = [
     "StoredRow",
 ]
 
-UNCUT = 0
-"""The batch number of rows that no batch holds yet."""
-
-_PAGE_BYTES = 4096
-_PRUNE_ROWS = 2000
-_ROOM_ROWS = 10_000
-
-
-class StoreDamaged(Exception):
-    """The database file is not one, or fails its own check; it is put aside."""
-
-
-class StoreFull(Exception):
-    """The quota or the disk is full; `make_room` and try again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """What had no receipt and made room."""
-
-    rows: int = 0
-    events: int = 0
+_ROW = ", ".join(COLUMNS)
+_WRITE = (
+    f"INSERT INTO interval ({_ROW}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    "ON CONFLICT (end_utc_s, meter) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])
+)
+_ROOM_PAGES = 64
+"""What one call of `make_room` frees, if there is so much."""
+_EVER_UTC_S = 1 << 62
+_BATCH = "id, stream, seq, schema_id, first_end_utc_s, last_end_utc_s, hash, receipted_utc_s"
 
 
 class Store:
     """The open database. Every public method that writes must run inside `transaction`."""
 
-    def __init__(self, path: Path, quota_mib: int) -> None:
+    def __init__(
+        self, path: Path, quota_mib: int, damaged: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`damaged` is told of each row that is not what was written. Raises StoreDamaged."""
+        self._damaged = damaged
+        self.ballast = Ballast(path.with_name(BALLAST_FILE))
         try:
-            self._db = _open(path, quota_mib)
-        except sqlite3.DatabaseError as error:
+            self._db = open_database(path, quota_mib)
+        except (sqlite3.DatabaseError, MigrationFailed) as error:
             raise StoreDamaged(
                 f"{path}: {error}; it is put aside and a new one is begun"
             ) from error
         self.events = EventTable(self._db)
         self.log = LogTable(self._db)
         self.held = HeldTable(self._db)
-        self._meters: dict[str, int] = {}
-        self._epochs: dict[int, MeterEpoch] = {}
-        self._epoch_ids: dict[tuple[str, str, int], int] = {}
-        self._load_epochs()
+        try:
+            self._epochs = EpochTable(self._db)
+            check_identity(self._db)
+        except StoreDamaged as error:
+            self._db.close()
+            raise StoreDamaged(
+                f"{path}: {error}; it is put aside and a new one is begun"
+            ) from error
+        self._room = Room(self._db, self.events, self.log)
+        self._scrub = Scrub(self._db, self._epochs)
 
     def close(self) -> None:
         """Close the file; the log is folded in."""
@@ -83,15 +102,19 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when it ends; raises StoreFull."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """All or nothing, durable when it ends; raises StoreFull or StoreDamaged."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self._roll_back()
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if is_full(error):
                 raise StoreFull(f"{error}; the oldest history makes room") from error
+            if is_damage(error):
+                raise StoreDamaged(f"{error}; the database is put aside at the next start") from (
+                    error
+                )
             raise
         except BaseException:
             self._roll_back()
@@ -101,60 +124,28 @@ class Store:
 
     def epoch_id(self, epoch: MeterEpoch) -> int:
         """The number of an epoch; a new one, or one with more channels, is written down."""
-        key = (epoch.meter, epoch.serial, epoch.schema_id)
-        known = self._epoch_ids.get(key)
-        if known is not None and self._epochs[known].channels | epoch.channels == (
-            self._epochs[known].channels
-        ):
-            return known
-        if known is not None:
-            channels = self._epochs[known].channels | epoch.channels
-            self._db.execute("UPDATE epoch SET channels = ? WHERE id = ?", (channels, known))
-            self._remember(known, MeterEpoch(*key, channels))
-            return known
-        cursor = self._db.execute(
-            "INSERT INTO epoch (meter, serial, schema_id, channels) VALUES (?, ?, ?, ?)",
-            (self._meter(epoch.meter), epoch.serial, epoch.schema_id, epoch.channels),
-        )
-        assert cursor.lastrowid is not None
-        self._remember(cursor.lastrowid, epoch)
-        return cursor.lastrowid
+        return self._epochs.number(epoch)
 
     def epochs(self) -> dict[int, MeterEpoch]:
         """All epochs by number, oldest first."""
-        return self._epochs
+        return self._epochs.known
 
     # --- intervals
 
     def insert(self, batch: int, rows: Iterable[StoredRow]) -> None:
         """Add rows to a batch (or UNCUT); a row that holds data already stays as it is."""
-        self._db.executemany(
-            "INSERT INTO interval VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (end_utc_s, meter) "
-            "DO UPDATE SET epoch = excluded.epoch, batch = excluded.batch, "
-            "flags = excluded.flags, packed = excluded.packed WHERE interval.flags & 1",
-            self._packed(batch, rows),
-        )
+        self._db.executemany(_WRITE + " WHERE interval.flags & 1", self._columns(batch, rows))
 
     def assign(self, batch: int, rows: Iterable[StoredRow]) -> None:
         """Say that rows that are in the store already are now in `batch`."""
-        self._db.executemany(
-            "UPDATE interval SET batch = ? WHERE end_utc_s = ? AND meter = ?",
-            (
-                (batch, row.end_utc_s, self._meters[self._epochs[row.epoch_id].meter])
-                for row in rows
-            ),
-        )
+        self._db.executemany(_WRITE, self._columns(batch, rows))
 
     def rows_of(self, batch: int, first_end_utc_s: int, last_end_utc_s: int) -> list[StoredRow]:
         """The rows of one batch; a damaged one comes out as NO_DATA."""
-        return [
-            StoredRow(end, epoch, self._values(end, meter, epoch, packed))
-            for end, meter, epoch, packed in self._db.execute(
-                "SELECT end_utc_s, meter, epoch, packed FROM interval "
-                "WHERE end_utc_s BETWEEN ? AND ? AND batch = ?",
-                (first_end_utc_s, last_end_utc_s, batch),
-            )
-        ]
+        return self._rows(
+            "WHERE end_utc_s BETWEEN ? AND ? AND batch = ?",
+            (first_end_utc_s, last_end_utc_s, batch),
+        )
 
     def oldest_uncut(self) -> int | None:
         """The oldest end that waits to be cut, None if there is none; scans the table."""
@@ -165,48 +156,14 @@ class Store:
 
     def uncut(self, since_utc_s: int, limit: int) -> list[StoredRow]:
         """Rows that wait to be cut, newest first, at most `limit`, none before `since_utc_s`."""
-        return [
-            StoredRow(end, epoch, self._values(end, meter, epoch, packed))
-            for end, meter, epoch, packed in self._db.execute(
-                "SELECT end_utc_s, meter, epoch, packed FROM interval "
-                f"WHERE batch = ? AND end_utc_s >= ? AND {NOT_HELD} "
-                "ORDER BY end_utc_s DESC LIMIT ?",
-                (UNCUT, since_utc_s, limit),
-            )
-        ]
+        return self._rows(
+            f"WHERE batch = ? AND end_utc_s >= ? AND {NOT_HELD} ORDER BY end_utc_s DESC LIMIT ?",
+            (UNCUT, since_utc_s, limit),
+        )
 
     def recall(self, since_utc_s: int) -> dict[str, Recalled]:
         """What is known of every meter since `since_utc_s`."""
-        names = {number: name for name, number in self._meters.items()}
-        recalled: dict[str, Recalled] = {name: Recalled() for name in self._meters}
-        last: dict[int, tuple[int, int, bytes]] = {}
-        present: dict[int, int] = {}
-        named: dict[int, tuple[str, int]] = {}
-        for end, meter, epoch, flags, packed in self._db.execute(
-            "SELECT end_utc_s, meter, epoch, flags, packed FROM interval WHERE end_utc_s >= ? "
-            "ORDER BY end_utc_s",
-            (since_utc_s,),
-        ):
-            recalled[names[meter]].ends_utc_s.append(end)
-            if flags & Quality.NO_DATA:
-                recalled[names[meter]].missing_utc_s.append(end)
-            if serial := self._epochs[epoch].serial:
-                before = named.get(meter, (serial, end))
-                if before[0] != serial:
-                    recalled[names[meter]].exchanged_after_utc_s = before[1]
-                named[meter] = (serial, end)
-            present[meter] = epoch
-            if not flags & Quality.NO_DATA:
-                last[meter] = (end, epoch, packed)
-        for meter, (end, epoch, packed) in last.items():
-            values = self._values(end, meter, epoch, packed)
-            if not values[-1] & Quality.NO_DATA:
-                recalled[names[meter]].last_true = (end, tuple(values))
-                recalled[names[meter]].data_serial = self._epochs[epoch].serial
-        for meter, epoch in present.items():
-            recalled[names[meter]].serial = self._epochs[epoch].serial
-            recalled[names[meter]].channels = self._epochs[epoch].channels
-            recalled[names[meter]].schema_id = self._epochs[epoch].schema_id
+        recalled = recall(self._db, self._epochs, self._values, since_utc_s)
         for (name, serial, log), mark in self.events.marks().items():
             recalled.setdefault(name, Recalled()).marks[serial, log] = mark
         return recalled
@@ -220,41 +177,45 @@ class Store:
 
     def set_head(self, head: StreamHead) -> None:
         """Begin or continue a stream."""
-        self._db.execute(
-            "INSERT INTO head VALUES (1, ?, ?, ?, 0) ON CONFLICT (one) DO UPDATE "
-            "SET stream = excluded.stream, next_seq = excluded.next_seq, hash = excluded.hash",
-            (head.stream, head.next_seq, head.hash),
-        )
+        last = self._db.execute("SELECT last_batch FROM head").fetchone()
+        self._write_head(head, last[0] if last else 0)
 
     def add_batch(self, batch: CutBatch) -> int:
         """Write a sealed batch and move the head; returns the batch's number."""
-        self.set_head(batch.head)
         # Numbers are never used twice: rows of a batch long gone still carry its number.
-        (number,) = self._db.execute(
-            "UPDATE head SET last_batch = last_batch + 1 RETURNING last_batch"
-        ).fetchone()
-        self._db.execute(
-            "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)",
-            (
-                number,
-                batch.head.stream,
-                batch.head.next_seq - 1,
-                batch.schema_id,
-                batch.first_end_utc_s,
-                batch.last_end_utc_s,
-                batch.head.hash,
-                batch.sealed,
-            ),
+        last = self._db.execute("SELECT last_batch FROM head").fetchone()
+        number = int(last[0]) + 1 if last else 1
+        self._write_head(batch.head, number)
+        fields = (
+            number,
+            batch.head.stream,
+            batch.head.next_seq - 1,
+            batch.schema_id,
+            batch.first_end_utc_s,
+            batch.last_end_utc_s,
+            batch.head.hash,
+            None,
         )
-        return int(number)
+        self._db.execute(
+            f"INSERT INTO batch ({_BATCH}, sealed, crc32c) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*fields, batch.sealed, row_sum(*fields, 0)),
+        )
+        return number
 
     def sealed_after(self, stream: bytes, seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """(seq, sealed) of batches without a receipt, ascending."""
-        return self._db.execute(
-            "SELECT seq, sealed FROM batch WHERE stream = ? AND seq > ? "
+        """(seq, sealed) of batches without a receipt, ascending; raises StoreDamaged."""
+        found = self._db.execute(
+            "SELECT seq, sealed, hash FROM batch WHERE stream = ? AND seq > ? "
             "AND sealed IS NOT NULL ORDER BY seq LIMIT ?",
             (stream, seq, limit),
         ).fetchall()
+        for number, sealed, hash_ in found:
+            if not is_whole(sealed, hash_):
+                raise StoreDamaged(
+                    f"batch {number}: not what was sealed; the database is put aside at the next "
+                    "start and its rows are cut again"
+                )
+        return [(number, sealed) for number, sealed, _ in found]
 
     def hash_at(self, stream: bytes, seq: int) -> bytes | None:
         """Chain hash of a batch, None if it is not (or no longer) known."""
@@ -265,11 +226,11 @@ class Store:
 
     def receipt(self, stream: bytes, upto: int, at_utc_s: int) -> int:
         """Drop the sealed bytes up to a receipt; the rows stay as history. Returns how many."""
-        return self._db.execute(
-            "UPDATE batch SET sealed = NULL, receipted_utc_s = ? "
-            "WHERE stream = ? AND seq <= ? AND sealed IS NOT NULL",
-            (at_utc_s, stream, upto),
-        ).rowcount
+        return self._alter_batches(
+            f"sealed = NULL, receipted_utc_s = {at_utc_s:d}",
+            "stream = ? AND seq <= ? AND sealed IS NOT NULL",
+            (stream, upto),
+        )
 
     def receipted_upto(self, stream: bytes) -> int:
         """Highest sequence number with a receipt, 0 if none."""
@@ -303,15 +264,13 @@ class Store:
 
     def empty_batch(self, number: int) -> None:
         """What a batch held is in others now; its place in the chain stays."""
-        self._db.execute(
-            "UPDATE batch SET first_end_utc_s = last_end_utc_s + 1 WHERE id = ?", (number,)
-        )
+        self._alter_batches("first_end_utc_s = last_end_utc_s + 1", "id = ?", (number,))
 
     def withdraw_receipts(self, stream: bytes, after: int) -> None:
         """A stream that is being left has no receipt above `after`; its sealed bytes are gone."""
-        self._db.execute(
-            "UPDATE batch SET sealed = x'', receipted_utc_s = NULL "
-            "WHERE stream = ? AND seq > ? AND sealed IS NULL",
+        self._alter_batches(
+            "sealed = x'', receipted_utc_s = NULL",
+            "stream = ? AND seq > ? AND sealed IS NULL",
             (stream, after),
         )
 
@@ -335,100 +294,104 @@ class Store:
 
     # --- room
 
-    def prune(self, before_utc_s: int, limit: int = _PRUNE_ROWS) -> int:
-        """Drop receipted history that ended before an instant, a small piece at a time."""
-        dropped = self._db.execute(
-            "DELETE FROM interval WHERE (end_utc_s, meter) IN (SELECT end_utc_s, meter "
-            "FROM interval WHERE end_utc_s < ? AND batch != ? AND batch NOT IN "
-            "(SELECT id FROM batch WHERE sealed IS NOT NULL) LIMIT ?)",
-            (before_utc_s, UNCUT, limit),
-        ).rowcount
-        self._db.execute(
-            "DELETE FROM batch WHERE sealed IS NULL AND last_end_utc_s < ? AND seq < "
-            "(SELECT max(seq) FROM batch AS later WHERE later.stream = batch.stream "
-            "AND later.sealed IS NULL)",
-            (before_utc_s,),
-        )
-        return dropped + self.events.prune(UNCUT, limit) + self.log.prune(UNCUT, limit)
+    def prune(self, before_utc_s: int) -> int:
+        """Drop some of the receipted history that ended before an instant; returns how much."""
+        return self._room.prune(before_utc_s)
 
-    def make_room(self) -> Lost:
-        """Free pages; returns what was lost without a receipt (nothing while history lasts)."""
+    def make_room(self, now_utc_s: int) -> Lost:
+        """Free pages, in transactions of its own; what was lost without a receipt, if anything.
+
+        Raises StoreFull if the disk is so full that nothing can even be deleted.
+        """
+        self.ballast.release()
+        lost, aim = Lost(), self._free_pages() + _ROOM_PAGES
+        while self._free_pages() < aim:
+            self._fold_in()
+            with self.transaction():
+                if self._room.prune(_EVER_UTC_S):
+                    continue
+                more = self._room.unreceipted(now_utc_s)
+            if more is None:
+                break
+            lost = Lost(lost.rows + more.rows, lost.events + more.events)
+        return lost
+
+    def _free_pages(self) -> int:
+        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def _fold_in(self) -> None:
+        """Let the log begin anew: on a full disk it must not grow."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            raise StoreFull(f"{error}; free space on the disk") from error
+
+    # --- whether all is what was written
+
+    def scrub(self, now_utc_s: float) -> bool:
+        """Look at a piece of the store if a week has passed; whether there is more to look at.
+
+        Raises StoreDamaged.
+        """
+        if not self._scrub.due(now_utc_s):
+            return False
         with self.transaction():
-            if self.prune(1 << 62, _ROOM_ROWS):
-                return Lost()
-        oldest = self._db.execute(
-            "SELECT id, first_end_utc_s, last_end_utc_s FROM batch WHERE sealed IS NOT NULL "
-            "ORDER BY last_end_utc_s LIMIT 1"
-        ).fetchone()
-        with self.transaction():
-            if oldest is None:
-                rows = self._db.execute(
-                    "DELETE FROM interval WHERE end_utc_s <= (SELECT min(end_utc_s) FROM interval)"
-                ).rowcount
-                return Lost(rows, 0 if rows else self.events.drop_batch(UNCUT))
-            self.forget_batch(oldest[0])
-            rows = self._db.execute(
-                "DELETE FROM interval WHERE batch = ? AND end_utc_s BETWEEN ? AND ?", oldest
-            ).rowcount
-            return Lost(rows, self.events.drop_batch(oldest[0]))
+            return not self._scrub.step(now_utc_s)
 
     # --- helpers
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        self._load_epochs()
+        self._epochs.load()
 
-    def _load_epochs(self) -> None:
-        self._meters = dict(self._db.execute("SELECT name, id FROM meter"))
-        self._epochs.clear()
-        self._epoch_ids.clear()
-        for epoch_id, *fields in self._db.execute(
-            "SELECT epoch.id, name, serial, schema_id, channels FROM epoch "
-            "JOIN meter ON meter.id = epoch.meter ORDER BY epoch.id"
-        ):
-            self._remember(epoch_id, MeterEpoch(*fields))
+    def _write_head(self, head: StreamHead, last_batch: int) -> None:
+        fields = (head.stream, head.next_seq, head.hash, last_batch)
+        self._db.execute(
+            "INSERT OR REPLACE INTO head (one, stream, next_seq, hash, last_batch, crc32c) "
+            "VALUES (1, ?, ?, ?, ?, ?)",
+            (*fields, row_sum(*fields)),
+        )
 
-    def _remember(self, epoch_id: int, epoch: MeterEpoch) -> None:
-        self._epochs[epoch_id] = epoch
-        self._epoch_ids[epoch.meter, epoch.serial, epoch.schema_id] = epoch_id
+    def _alter_batches(self, change: str, where: str, values: Sequence[int | bytes]) -> int:
+        """Change batches and their checksums with them; returns how many."""
+        numbers = self._db.execute(f"SELECT id FROM batch WHERE {where}", values).fetchall()
+        for number in numbers:
+            self._db.execute(f"UPDATE batch SET {change} WHERE id = ?", number)
+            fields = self._db.execute(
+                f"SELECT {_BATCH}, sealed IS NULL FROM batch WHERE id = ?", number
+            ).fetchone()
+            self._db.execute(
+                "UPDATE batch SET crc32c = ? WHERE id = ?", (row_sum(*fields), *number)
+            )
+        return len(numbers)
 
-    def _meter(self, name: str) -> int:
-        number = self._meters.get(name)
-        if number is None:
-            cursor = self._db.execute("INSERT INTO meter (name) VALUES (?)", (name,))
-            assert cursor.lastrowid is not None
-            number = self._meters[name] = cursor.lastrowid
-        return number
-
-    def _packed(
-        self, batch: int, rows: Iterable[StoredRow]
-    ) -> Iterator[tuple[int, int, int, int, int, bytes]]:
+    def _columns(self, batch: int, rows: Iterable[StoredRow]) -> Iterator[tuple[int | None, ...]]:
         for row in rows:
-            epoch = self._epochs[row.epoch_id]
-            meter = self._meters[epoch.meter]
-            packed = pack(row.end_utc_s, meter, epoch, row.epoch_id, row.values)
-            yield row.end_utc_s, meter, row.epoch_id, batch, row.values[-1], packed
+            epoch = self._epochs.known[row.epoch_id]
+            meter = self._epochs.meters[epoch.meter]
+            yield to_columns(row.end_utc_s, meter, row.epoch_id, batch, epoch.schema_id, row.values)
 
-    def _values(self, end: int, meter: int, epoch: int, packed: bytes) -> Values:
-        schema_id = self._epochs[epoch].schema_id
+    def _rows(self, which: str, values: Sequence[int]) -> list[StoredRow]:
+        rows = self._db.execute(f"SELECT {_ROW} FROM interval {which}", values)
+        return [
+            StoredRow(row[0], row[2], self._values(row)) for row in rows if self._has_place(row)
+        ]
+
+    def _has_place(self, row: Sequence[int]) -> bool:
+        """Whether a row names an epoch of its meter; without one nobody knows whose it is."""
+        epoch = self._epochs.known.get(row[2])
+        placed = epoch is not None and self._epochs.meters[epoch.meter] == row[1]
+        if not placed:
+            self._damaged(f"stored interval {row[0]} of meter number {row[1]}: of no known epoch")
+        return placed
+
+    def _values(self, row: Sequence[int]) -> Values:
+        schema_id = self._epochs.known[row[2]].schema_id
         try:
-            return unpack(end, meter, schema_id, epoch, packed)
-        except RowDamaged:
+            return from_columns(schema_id, row)
+        except RowDamaged as error:
+            self._damaged(str(error))
             return no_data(schema_id)
-
-
-def _open(path: Path, quota_mib: int) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None)
-    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA wal_autocheckpoint = 500")
-    database.execute("PRAGMA journal_size_limit = 4194304")
-    database.execute("PRAGMA cache_size = -1024")
-    database.execute(f"PRAGMA max_page_count = {quota_mib * (1 << 20) // _PAGE_BYTES}")
-    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    migrate(path)
-    return database

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.store.sums import row_sum
 from wire.events import Event
 
 _HASH_BYTES = 8
@@ -58,41 +59,59 @@ class EventTable:
 
     def add(self, batch: int, rows: EventRows) -> int:
         """Take up entries that are not there yet, and the log's mark; returns how many."""
-        before = self._db.total_changes
-        self._db.executemany(
-            "INSERT OR IGNORE INTO event (meter, serial, log, at_utc_s, code, detail, n, batch) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*event, batch) for event in rows.events),
+        number = self._db.execute("SELECT max(id) FROM event").fetchone()[0] or 0
+        added = 0
+        for event in rows.events:
+            fields = (number + 1, *event, batch)
+            new = self._db.execute(
+                "INSERT OR IGNORE INTO event (id, meter, serial, log, at_utc_s, code, detail, n, "
+                "batch, crc32c) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*fields, row_sum(*fields)),
+            ).rowcount
+            number, added = number + new, added + new
+        mark = (
+            rows.meter,
+            rows.serial,
+            rows.log,
+            rows.mark.at_utc_s,
+            b"".join(sorted(rows.mark.seen)),
         )
-        added = self._db.total_changes - before
-        seen = b"".join(sorted(rows.mark.seen))
         self._db.execute(
-            "INSERT OR REPLACE INTO event_log VALUES (?, ?, ?, ?, ?)",
-            (rows.meter, rows.serial, rows.log, rows.mark.at_utc_s, seen),
+            "INSERT OR REPLACE INTO event_log (meter, serial, log, at_utc_s, seen, crc32c) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (*mark, row_sum(*mark)),
         )
         return added
 
     def assign(self, batch: int, events: Iterable[StoredEvent]) -> None:
         """Say that events are now in `batch`."""
         self._db.executemany(
-            "UPDATE event SET batch = ? WHERE id = ?",
-            ((batch, stored.number) for stored in events),
+            "UPDATE event SET batch = ?, crc32c = ? WHERE id = ?",
+            (
+                (batch, row_sum(stored.number, *stored.event, batch), stored.number)
+                for stored in events
+            ),
         )
 
     def of_batch(self, batch: int, limit: int = -1) -> list[StoredEvent]:
-        """The events of one batch, oldest number first."""
+        """The events of one batch, oldest number first; damaged ones are left out."""
         return [
             StoredEvent(number, Event(*fields))
-            for number, *fields in self._db.execute(
-                "SELECT id, meter, serial, log, at_utc_s, code, detail, n FROM event "
+            for number, *fields, crc in self._db.execute(
+                "SELECT id, meter, serial, log, at_utc_s, code, detail, n, crc32c FROM event "
                 "WHERE batch = ? ORDER BY id LIMIT ?",
                 (batch, limit),
             )
+            if row_sum(number, *fields, batch) == crc
         ]
 
-    def drop_batch(self, batch: int) -> int:
-        """Drop the events of one batch; returns how many."""
-        return self._db.execute("DELETE FROM event WHERE batch = ?", (batch,)).rowcount
+    def drop_oldest(self, batch: int, limit: int) -> int:
+        """Drop the oldest events of one batch; returns how many."""
+        return self._db.execute(
+            "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE batch = ? "
+            "ORDER BY id LIMIT ?)",
+            (batch, limit),
+        ).rowcount
 
     def prune(self, uncut: int, limit: int) -> int:
         """Drop events whose batch is no longer known, a piece at a time."""
@@ -103,10 +122,13 @@ class EventTable:
         ).rowcount
 
     def marks(self) -> dict[tuple[str, str, str], LogMark]:
-        """How far every log was read, by meter, serial number and log."""
+        """How far every log was read; one whose mark is damaged is read from its beginning."""
         return {
             (meter, serial, log): LogMark(at_utc_s, _split(seen))
-            for meter, serial, log, at_utc_s, seen in self._db.execute("SELECT * FROM event_log")
+            for meter, serial, log, at_utc_s, seen, crc in self._db.execute(
+                "SELECT meter, serial, log, at_utc_s, seen, crc32c FROM event_log"
+            )
+            if row_sum(meter, serial, log, at_utc_s, seen) == crc
         }
 
 

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agent.store.sums import row_sum
+
 NOT_HELD = (
     "NOT EXISTS (SELECT 1 FROM held_row WHERE held_row.end_utc_s = interval.end_utc_s "
     "AND held_row.epoch = interval.epoch)"
@@ -39,16 +41,18 @@ class HeldTable:
     def add(self, rows: Iterable[HeldRow]) -> None:
         """Hold rows back that were just inserted in no batch."""
         self._db.executemany(
-            "INSERT OR IGNORE INTO held_row VALUES (?, ?, ?, ?)",
-            ((row.end_utc_s, row.epoch_id, row.boot, row.boottime_ms) for row in rows),
+            "INSERT OR IGNORE INTO held_row (end_utc_s, epoch, boot, boottime_ms, crc32c) "
+            "VALUES (?, ?, ?, ?, ?)",
+            ((*fields, row_sum(*fields)) for row in rows for fields in [_fields(row)]),
         )
 
     def rows(self) -> list[HeldRow]:
-        """All that are held back, oldest stamp first."""
+        """All that are held back, oldest stamp first; of a damaged one the start is unknown."""
         return [
-            HeldRow(*row)
-            for row in self._db.execute(
-                "SELECT end_utc_s, epoch, boot, boottime_ms FROM held_row ORDER BY end_utc_s, epoch"
+            HeldRow(end, epoch, boot if row_sum(end, epoch, boot, ms) == crc else b"", ms)
+            for end, epoch, boot, ms, crc in self._db.execute(
+                "SELECT end_utc_s, epoch, boot, boottime_ms, crc32c FROM held_row "
+                "ORDER BY end_utc_s, epoch"
             )
         ]
 
@@ -71,3 +75,7 @@ class HeldTable:
             (uncut,),
         )
         self.release()
+
+
+def _fields(row: HeldRow) -> tuple[int, int, bytes, int]:
+    return row.end_utc_s, row.epoch_id, row.boot, row.boottime_ms

@@ -8,6 +8,7 @@ or the new one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -77,9 +78,14 @@ def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, content)
+        written = os.write(descriptor, content)
+        if written != len(content):
+            raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes written", str(beside))
         if durable:
             os.fsync(descriptor)
+    except OSError:
+        beside.unlink()
+        raise
     finally:
         os.close(descriptor)
     os.replace(beside, path)

@@ -36,10 +36,12 @@ class LogTable:
         entry = Entry(at_utc_s, code, cut_detail(detail))
         number += 1
         self._db.execute(
-            "INSERT INTO log_entry VALUES (?, ?, ?, ?, ?, ?)", (number, *entry, prev, batch)
+            "INSERT INTO log_entry (number, at_utc_s, code, detail, prev, batch) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (number, *entry, prev, batch),
         )
         self._db.execute(
-            "INSERT OR REPLACE INTO log_head VALUES (1, ?, ?, ?)",
+            "INSERT OR REPLACE INTO log_head (one, chain, number, hash) VALUES (1, ?, ?, ?)",
             (chain, number, entry_hash(chain, prev, number, entry)),
         )
         return number

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.store.steps import readable_intervals
+
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
@@ -203,6 +205,7 @@ STEPS: dict[str, Callable[[sqlite3.Connection], None]] = {
         ) WITHOUT ROWID;
         """
     ),
+    "0005_readable_intervals": readable_intervals,
 }
 """Named steps in their order; each gets the connection inside its transaction."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 from agent.health import Faults
@@ -26,12 +27,13 @@ def open_store(
     """The store and the head to continue from; raises OSError if the folder cannot be used."""
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / DATABASE_FILE
+    damaged = partial(faults.report, "stored_rows")
     try:
-        store = Store(path, quota_mib)
+        store = Store(path, quota_mib, damaged)
     except StoreDamaged as error:
         faults.report("store", str(error))
         _put_aside(data_dir)
-        store = Store(path, quota_mib)
+        store = Store(path, quota_mib, damaged)
     head = _head(store, data_dir / IDENTITY_FILE, common_name, faults)
     if store.head() != head:
         with store.transaction():

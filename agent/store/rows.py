@@ -1,4 +1,10 @@
-"""Closed intervals on their way from a line to the store, and their packed form on disk."""
+"""Closed intervals on their way from a line to the store, and their form on disk.
+
+On disk every channel of every schema is a column under its own name, so that
+anyone can read the table as it stands; a channel that a row's schema lacks is
+NULL. Beside them stands the CRC-32C of the row: half of all flipped bits pass
+SQLite's own check.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +19,32 @@ from wire.quality import Quality
 Values = Sequence[int]
 """One interval's values in the order of its schema; the last one is the flags."""
 
+CHANNELS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        channel.name
+        for schema in SCHEMAS.values()
+        for channel in schema.channels
+        if channel.kind != "flags"
+    )
+)
+"""Columns of `interval` that hold values, in their order."""
+COLUMNS: tuple[str, ...] = ("end_utc_s", "meter", "epoch", "batch", "flags", "crc32c", *CHANNELS)
+"""All columns of `interval`."""
+
 _FORM = {"register": "q", "gauge": "i", "flags": "I"}
 _PACKED = {
-    schema.id: struct.Struct("<" + "".join(_FORM[channel.kind] for channel in schema.channels))
+    schema.id: struct.Struct("<qIIQ" + "".join(_FORM[channel.kind] for channel in schema.channels))
+    for schema in SCHEMAS.values()
+}
+"""What the checksum is over: the row's key, epoch and batch, then its values."""
+_AT = {
+    schema.id: tuple(CHANNELS.index(channel.name) for channel in schema.channels[:-1])
     for schema in SCHEMAS.values()
 }
 _NO_DATA = {
     schema.id: (*(0 for _ in schema.channels[1:]), int(Quality.NO_DATA))
     for schema in SCHEMAS.values()
 }
-_KEY = struct.Struct("<qII")
 _GAUGE_LIMIT = 1 << 31
 
 
@@ -68,32 +90,39 @@ def no_data(schema_id: int) -> Values:
     return _NO_DATA[schema_id]
 
 
-def pack(end_utc_s: int, meter: int, epoch: MeterEpoch, epoch_id: int, values: Values) -> bytes:
-    """Values with their CRC-32C, which also covers the key.
+def to_columns(
+    end_utc_s: int, meter: int, epoch_id: int, batch: int, schema_id: int, values: Values
+) -> tuple[int | None, ...]:
+    """One row of `interval`, in the order of COLUMNS.
 
     A gauge outside 32 bits is no reading of a power meter: the gauges are
     then dropped and said to be out of range.
     """
-    form = _PACKED[epoch.schema_id]
+    key = (end_utc_s, meter, epoch_id, batch)
     try:
-        packed = form.pack(*values)
+        packed = _PACKED[schema_id].pack(*key, *values)
     except struct.error:
-        packed = form.pack(*_without_gauges(epoch.schema_id, values))
-    return packed + crc32c(_KEY.pack(end_utc_s, meter, epoch_id) + packed).to_bytes(4, "little")
+        values = _without_gauges(schema_id, values)
+        packed = _PACKED[schema_id].pack(*key, *values)
+    channels: list[int | None] = [None] * len(CHANNELS)
+    for at, value in zip(_AT[schema_id], values, strict=False):
+        channels[at] = value
+    return (*key, values[-1], crc32c(packed), *channels)
 
 
-def unpack(
-    end_utc_s: int, meter: int, schema_id: int, epoch_id: int, stored: bytes
-) -> tuple[int, ...]:
-    """The values of a stored row; raises RowDamaged."""
-    form = _PACKED[schema_id]
-    packed, crc = stored[:-4], int.from_bytes(stored[-4:], "little")
-    if len(packed) != form.size or crc32c(_KEY.pack(end_utc_s, meter, epoch_id) + packed) != crc:
-        raise RowDamaged(
-            f"stored interval {end_utc_s} of meter number {meter}: expected {form.size} bytes with "
-            "their checksum, came something else; the disk is failing, replace it"
-        )
-    return form.unpack(packed)
+def from_columns(schema_id: int, row: Sequence[int]) -> tuple[int, ...]:
+    """The values of a row of `interval`; raises RowDamaged."""
+    end_utc_s, meter, epoch_id, batch, flags, crc, *channels = row
+    try:
+        values = (*(channels[at] for at in _AT[schema_id]), flags)
+        if crc32c(_PACKED[schema_id].pack(end_utc_s, meter, epoch_id, batch, *values)) == crc:
+            return values
+    except (KeyError, struct.error):
+        pass  # A schema or a value that none of our rows has: damaged all the same.
+    raise RowDamaged(
+        f"stored interval {end_utc_s} of meter number {meter}: its checksum is not that of its "
+        "values; it is reported missing; if there are more, the disk is failing: replace it"
+    )
 
 
 def _without_gauges(schema_id: int, values: Values) -> list[int]:

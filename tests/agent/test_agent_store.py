@@ -12,7 +12,7 @@ import pytest
 from agent.store.database import Lost, Store, StoredRow, StoreFull
 from agent.store.identity import IdentityDamaged, StreamHead, read_identity, write_identity
 from agent.store.migrations import STEPS, apply, migrate
-from agent.store.rows import MeterEpoch, RowDamaged, pack, unpack
+from agent.store.rows import COLUMNS, MeterEpoch, RowDamaged, from_columns, to_columns
 from wire.quality import Quality
 
 S = 900
@@ -65,21 +65,30 @@ def test_a_transaction_that_fails_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_in_a_stored_row_is_noticed_and_never_used() -> None:
-    packed = pack(T0, 1, EPOCH, 1, (5, 6, 7, 8, 9, 2))
-    assert unpack(T0, 1, 1, 1, packed) == (5, 6, 7, 8, 9, 2)
-    for bit in range(len(packed) * 8):
-        damaged = bytearray(packed)
-        damaged[bit // 8] ^= 1 << bit % 8
+    row = to_columns(T0, 1, 1, 4, 1, (5, 6, 7, 8, 9, 2))
+    assert from_columns(1, row) == (5, 6, 7, 8, 9, 2)
+    for at, value in enumerate(row):
+        for bit in range(32) if value is not None else ():
+            damaged = list(row)
+            damaged[at] = value ^ 1 << bit
+            with pytest.raises(RowDamaged):
+                from_columns(1, damaged)
+    for at in range(5, 11):
         with pytest.raises(RowDamaged):
-            unpack(T0, 1, 1, 1, bytes(damaged))
-    with pytest.raises(RowDamaged):
-        unpack(T0 + S, 1, 1, 1, packed)
+            from_columns(1, [None if at == k else value for k, value in enumerate(row)])
 
 
 def test_a_gauge_beyond_32_bits_is_dropped_and_said_to_be_out_of_range() -> None:
-    values = unpack(T0, 1, 1, 1, pack(T0, 1, EPOCH, 1, (5, 6, 7, 1 << 40, 9, 2)))
+    values = from_columns(1, to_columns(T0, 1, 1, 4, 1, (5, 6, 7, 1 << 40, 9, 2)))
     assert values[:3] == (5, 6, 7)
     assert values[5] == 2 | Quality.NO_GAUGES | Quality.OUT_OF_RANGE
+
+
+def test_every_channel_of_every_schema_is_a_column(tmp_path: Path) -> None:
+    migrate(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(interval)")]
+    assert columns == list(COLUMNS)
 
 
 def test_every_migration_runs_once(tmp_path: Path) -> None:
@@ -117,7 +126,7 @@ def test_a_full_quota_is_refused_and_receipted_history_makes_room(tmp_path: Path
         for _ in range(200):
             fill(store, range(end, end + 2000 * S, S))
             end += 2000 * S
-    assert store.make_room() == Lost()
+    assert store.make_room(T0) == Lost()
     fill(store, range(end, end + 500 * S, S))
     assert end in store.recall(end)["m1"].ends_utc_s
 

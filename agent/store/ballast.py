@@ -1,0 +1,58 @@
+"""A file that only takes up room, so that there is some when the disk is full.
+
+On a full disk even a deletion fails: the database's log has to grow first. The
+file is at least twice what the largest deletion writes; it is given up when the
+disk is full and made again when there is plenty of room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+BALLAST_FILE = "ballast"
+BALLAST_BYTES = 1 << 20
+_PLENTY = 8
+"""Made again when so many times its size is free."""
+
+_Result = TypeVar("_Result")
+
+
+class Ballast:
+    """One file; `release` and `restore` may be called again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def release(self) -> bool:
+        """Give the room up; whether there was any."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def restore(self) -> None:
+        """Take the room again if it was given up and there is plenty; raises OSError otherwise."""
+        if self._path.exists():
+            return
+        room = os.statvfs(self._path.parent)
+        if room.f_bavail * room.f_frsize < _PLENTY * BALLAST_BYTES:
+            return
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
+        finally:
+            os.close(descriptor)
+
+    def spare(self, write: Callable[[], _Result]) -> _Result:
+        """Write; if the disk is full, once more in the ballast's place. Raises OSError."""
+        try:
+            return write()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.release():
+                raise
+            return write()

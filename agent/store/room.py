@@ -1,0 +1,94 @@
+"""What goes first when there is no room: a little at a time, so that its log fits the ballast.
+
+In this order: entries of event logs and of the device log whose batch has a
+receipt, intervals whose batch has one, oldest first; only when there is
+nothing of these left, the oldest batch without a receipt, or what no batch
+holds. Such a loss is written to the device log in the same transaction, and
+goes to central sealed and signed like everything else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.store.event_table import EventTable
+from agent.store.log_table import LogTable
+
+UNCUT = 0
+"""The batch number of rows that no batch holds yet."""
+
+PRUNED_ROWS = 500
+"""Intervals that one transaction deletes at most: a dozen pages."""
+PRUNED_ENTRIES = 50
+"""Events and entries of the device log: each may touch pages of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What had no receipt and made room."""
+
+    rows: int = 0
+    events: int = 0
+
+
+class Room:
+    """Part of the store; all of it must run inside the store's `transaction`."""
+
+    def __init__(self, database: sqlite3.Connection, events: EventTable, log: LogTable) -> None:
+        self._db = database
+        self._events = events
+        self._log = log
+
+    def prune(self, before_utc_s: int) -> int:
+        """Drop a little of the receipted history that ended before an instant; how much."""
+        dropped = self._events.prune(UNCUT, PRUNED_ENTRIES)
+        dropped += self._log.prune(UNCUT, PRUNED_ENTRIES)
+        dropped += self._db.execute(
+            "DELETE FROM interval WHERE (end_utc_s, meter) IN (SELECT end_utc_s, meter "
+            "FROM interval WHERE end_utc_s < ? AND batch != ? AND batch NOT IN "
+            "(SELECT id FROM batch WHERE sealed IS NOT NULL) LIMIT ?)",
+            (before_utc_s, UNCUT, PRUNED_ROWS),
+        ).rowcount
+        dropped += self._db.execute(
+            "DELETE FROM batch WHERE id IN (SELECT id FROM batch WHERE sealed IS NULL AND "
+            "last_end_utc_s < ? AND seq < (SELECT max(seq) FROM batch AS later "
+            "WHERE later.stream = batch.stream AND later.sealed IS NULL) LIMIT ?)",
+            (before_utc_s, PRUNED_ROWS),
+        ).rowcount
+        return dropped
+
+    def unreceipted(self, now_utc_s: int) -> Lost | None:
+        """Drop the oldest that has no receipt, and write that down; None if there is nothing."""
+        oldest = self._db.execute(
+            "SELECT id, first_end_utc_s, last_end_utc_s FROM batch "
+            "WHERE sealed IS NOT NULL ORDER BY last_end_utc_s LIMIT 1"
+        ).fetchone()
+        lost = self._uncut() if oldest is None else self._batch(*oldest)
+        if lost is not None and lost != Lost():
+            detail = f"intervals={lost.rows} events={lost.events} reason=no_room"
+            self._log.append(now_utc_s, "lost", detail, UNCUT)
+        return lost
+
+    def _batch(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> Lost:
+        """Its sealed bytes go; its rows have become history that may make room."""
+        self._db.execute("DELETE FROM batch WHERE id = ?", (number,))
+        (rows,) = self._db.execute(
+            "SELECT count(*) FROM interval WHERE batch = ? AND end_utc_s BETWEEN ? AND ?",
+            (number, first_end_utc_s, last_end_utc_s),
+        ).fetchone()
+        return Lost(rows, len(self._events.of_batch(number)))
+
+    def _uncut(self) -> Lost | None:
+        keys: Iterable[tuple[int, int]] = self._db.execute(
+            "SELECT end_utc_s, meter FROM interval WHERE batch = ? ORDER BY end_utc_s LIMIT ?",
+            (UNCUT, PRUNED_ROWS),
+        ).fetchall()
+        rows = self._db.executemany(
+            "DELETE FROM interval WHERE end_utc_s = ? AND meter = ?", keys
+        ).rowcount
+        if rows > 0:
+            return Lost(rows)
+        events = self._events.drop_oldest(UNCUT, PRUNED_ENTRIES)
+        return Lost(0, events) if events else None

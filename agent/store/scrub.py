@@ -1,0 +1,194 @@
+"""Looks, in idle and once a week, whether everything in the database is still what was written.
+
+SQLite's own check finds a broken tree, not a flipped bit in a value: so every
+row's checksum is compared, every sealed batch with its hash, a piece at a
+time, and then SQLite checks its trees and indexes table by table. What is found
+raises StoreDamaged: the agent ends, and its next start puts the database aside
+and takes over all that is sound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agent.store.connection import StoreDamaged
+from agent.store.epoch_table import EpochTable
+from agent.store.rows import COLUMNS, RowDamaged, from_columns
+from agent.store.sums import row_sum
+from wire.log import Entry, entry_hash
+
+EVERY_S = 7 * 86_400
+_PIECE_ROWS = 500
+_PIECE_BATCHES = 20
+
+Row = Sequence[int | str | bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A table whose rows can be told from damaged ones."""
+
+    name: str
+    columns: tuple[str, ...]
+    keys: int
+    """The first so many columns are its key."""
+    sound: Callable[[Row], bool]
+    rows: int = _PIECE_ROWS
+    """So many are looked at together."""
+
+
+def _summed(row: Row) -> bool:
+    *fields, crc = row
+    return row_sum(*fields) == crc
+
+
+def _batch_is_sound(row: Row) -> bool:
+    *fields, sealed, crc = row
+    if row_sum(*fields, int(sealed is None)) != crc:
+        return False
+    return sealed is None or is_whole(sealed, fields[6])
+
+
+def is_whole(sealed: int | str | bytes | None, hash_: int | str | bytes | None) -> bool:
+    """Whether sealed bytes are those of their place in the chain, or have been withdrawn."""
+    if not isinstance(sealed, bytes) or not isinstance(hash_, bytes):
+        return False
+    return not sealed or hashlib.sha256(sealed).digest()[: len(hash_)] == hash_
+
+
+BATCH = Checked(
+    "batch",
+    (
+        "id",
+        "stream",
+        "seq",
+        "schema_id",
+        "first_end_utc_s",
+        "last_end_utc_s",
+        "hash",
+        "receipted_utc_s",
+        "sealed",
+        "crc32c",
+    ),
+    1,
+    _batch_is_sound,
+    _PIECE_BATCHES,
+)
+EVENT = Checked(
+    "event",
+    ("id", "meter", "serial", "log", "at_utc_s", "code", "detail", "n", "batch", "crc32c"),
+    1,
+    _summed,
+)
+EVENT_LOG = Checked(
+    "event_log", ("meter", "serial", "log", "at_utc_s", "seen", "crc32c"), 3, _summed
+)
+HELD_ROW = Checked("held_row", ("end_utc_s", "epoch", "boot", "boottime_ms", "crc32c"), 2, _summed)
+
+
+def intervals(epochs: EpochTable) -> Checked:
+    """The table of intervals, whose form depends on the schema of each row's epoch."""
+
+    def sound(row: Row) -> bool:
+        epoch = epochs.known.get(row[2])  # type: ignore[arg-type]
+        if epoch is None or epochs.meters[epoch.meter] != row[1]:
+            return False
+        try:
+            from_columns(epoch.schema_id, row)  # type: ignore[arg-type]
+        except RowDamaged:
+            return False
+        return True
+
+    return Checked("interval", COLUMNS, 2, sound)
+
+
+class Scrub:
+    """`step` looks at the next piece; the whole is done again when a week has passed."""
+
+    def __init__(self, database: sqlite3.Connection, epochs: EpochTable) -> None:
+        self._db = database
+        self._tables = (intervals(epochs), BATCH, EVENT, EVENT_LOG, HELD_ROW)
+        self._pieces: Iterator[None] | None = None
+
+    def due(self, now_utc_s: float) -> bool:
+        """Whether there is something to look at now."""
+        if self._pieces is not None:
+            return True
+        row = self._db.execute("SELECT done_utc_s FROM care WHERE what = 'scrub'").fetchone()
+        # A clock that was set back must not put it off for ever.
+        return row is None or abs(now_utc_s - row[0]) >= EVERY_S
+
+    def step(self, now_utc_s: float) -> bool:
+        """Look at one piece, inside a transaction; whether that was the last. Or StoreDamaged."""
+        if self._pieces is None:
+            self._pieces = self._all()
+        for _ in self._pieces:
+            return False
+        self._pieces = None
+        self._db.execute(
+            "INSERT OR REPLACE INTO care (what, done_utc_s) VALUES ('scrub', ?)", (int(now_utc_s),)
+        )
+        return True
+
+    def _all(self) -> Iterator[None]:
+        check_identity(self._db)
+        yield
+        for table in self._tables:
+            yield from self._rows(table)
+        self._log()
+        yield
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        for (name,) in self._db.execute(query).fetchall():
+            (verdict,) = self._db.execute(f"PRAGMA integrity_check('{name}')").fetchone()
+            if verdict != "ok":
+                raise StoreDamaged(f"table {name}: {verdict}")
+            yield
+
+    def _rows(self, table: Checked) -> Iterator[None]:
+        key = ", ".join(table.columns[: table.keys])
+        query = f"SELECT {', '.join(table.columns)} FROM {table.name}"
+        beyond = f"WHERE ({key}) > ({', '.join('?' * table.keys)})"
+        order = f"ORDER BY {key} LIMIT {table.rows}"
+        found = self._db.execute(f"{query} {order}").fetchall()
+        while found:
+            for row in found:
+                if not table.sound(row):
+                    raise StoreDamaged(f"{table.name} {row[0]}: not what was written")
+            yield
+            after = found[-1][: table.keys]
+            found = self._db.execute(f"{query} {beyond} {order}", after).fetchall()
+
+    def _log(self) -> None:
+        """Every entry of the device log must be what the next one names as its predecessor."""
+        head = self._db.execute("SELECT chain, number, hash FROM log_head").fetchone()
+        if head is None:
+            return
+        chain, last, hash_ = head
+        rows = self._db.execute(
+            "SELECT number, at_utc_s, code, detail, prev FROM log_entry ORDER BY number DESC"
+        )
+        for number, at_utc_s, code, detail, prev in rows:
+            known = number == last
+            if known and entry_hash(chain, prev, number, Entry(at_utc_s, code, detail)) != hash_:
+                raise StoreDamaged(f"entry {number} of the device log: not what was written")
+            last, hash_ = number - 1, prev
+
+
+def check_identity(database: sqlite3.Connection) -> None:
+    """What must be sound before anything is added: who is meant, where the chain ends.
+
+    Raises StoreDamaged.
+    """
+    EpochTable(database)
+    for row in database.execute(
+        "SELECT id, stream, seq, schema_id, first_end_utc_s, last_end_utc_s, hash, "
+        "receipted_utc_s, sealed IS NULL, crc32c FROM batch"
+    ):
+        if not _summed(row):
+            raise StoreDamaged(f"batch {row[0]}: not what was written")
+    for row in database.execute("SELECT stream, next_seq, hash, last_batch, crc32c FROM head"):
+        if not _summed(row):
+            raise StoreDamaged("the stream's head: not what was written")
