@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.keyring import Keyring
+from agent.keyring import Keyring, NoEpochKey
 from agent.store.event_table import StoredEvent
 from agent.store.identity import StreamHead
 from agent.store.log_table import LoggedEntry, pieces
@@ -90,19 +90,32 @@ class Cutter:
             yield CutBatch(head, NO_SCHEMA, cut_utc_s, cut_utc_s, sealed, events=piece)
 
     def cut_log(
-        self, chain: bytes, logged: Sequence[LoggedEntry], now_utc_s: float
+        self, chain: bytes, logged: Sequence[LoggedEntry], now_utc_s: float, *, doubted: bool
     ) -> Iterator[CutBatch]:
-        """Seal entries of the device log in their order; raises NoEpochKey like `cut`."""
+        """Seal entries of the device log in their order; raises NoEpochKey like `cut`.
+
+        `doubted`: nobody vouches for `now_utc_s`; a key is then taken whose time is another.
+        """
         from wire.envelope import LOG
         from wire.log import encode_log
 
-        key = self._keyring.epoch_key(now_utc_s)
+        key = self._log_key(now_utc_s, doubted=doubted)
         entries = list(logged)
         for piece in pieces(chain, entries, _MOST_LOG_ENTRIES):
             held, entries = entries[: len(piece.entries)], entries[len(piece.entries) :]
             head, sealed = self._next(LOG, NO_SCHEMA, encode_log(piece), key)
             cut_utc_s = int(now_utc_s)
             yield CutBatch(head, NO_SCHEMA, cut_utc_s, cut_utc_s, sealed, log=held)
+
+    def _log_key(self, now_utc_s: float, *, doubted: bool) -> EpochKey:
+        try:
+            return self._keyring.epoch_key(now_utc_s)
+        except NoEpochKey:
+            if not doubted:
+                raise
+        # A wrong clock must not keep from central the batch whose receipt would set it right.
+        last_utc_s = max(key.not_after_utc_s for key in self._keyring.keyset.epoch_keys)
+        return self._keyring.epoch_key(last_utc_s - 1)
 
     def _seal(
         self, piece: _Piece, epochs: dict[int, MeterEpoch], key: EpochKey

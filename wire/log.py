@@ -24,8 +24,8 @@ CHAIN_BYTES: Final = 8
 HASH_BYTES: Final = 16
 NO_PREV: Final = bytes(HASH_BYTES)
 """What the first entry of a chain names as the one before."""
+LARGEST_INSTANT: Final = (1 << 32) - 1
 _VERSION: Final = 1
-_LARGEST_INSTANT: Final = (1 << 32) - 1
 _LARGEST_NUMBER: Final = (1 << 62) - 1
 _MOST_DETAIL_BYTES: Final = 1024
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -128,8 +128,8 @@ def _check(piece: Piece) -> None:
     if piece.first == 1 and piece.prev != NO_PREV:
         raise LogError("the first entry of a chain has none before it: expected a hash of zeros")
     for entry in piece.entries:
-        if not 0 <= entry.at_utc_s <= _LARGEST_INSTANT:
-            raise LogError(f"instant {entry.at_utc_s}, expected 0 to {_LARGEST_INSTANT}")
+        if not 0 <= entry.at_utc_s <= LARGEST_INSTANT:
+            raise LogError(f"instant {entry.at_utc_s}, expected 0 to {LARGEST_INSTANT}")
         if not _CODE.match(entry.code):
             raise LogError(f"code {entry.code!r}: expected 1 to 32 of a-z, 0-9 and _")
         if len(entry.detail.encode()) > _MOST_DETAIL_BYTES:

@@ -102,7 +102,8 @@ class Filing:
     def recut_log(self, logged: Sequence[LoggedEntry]) -> None:
         """Cut entries that are in the store already; raises NoEpochKey."""
         if logged:
-            for batch in self._cutter.cut_log(self._store.log.chain(), logged, self._now()):
+            chain, doubted = self._store.log.chain(), self.holding.doubted
+            for batch in self._cutter.cut_log(chain, logged, self._now(), doubted=doubted):
                 self._store.log.assign(self._store.add_batch(batch), batch.log)
 
     def write(self, groups: Sequence[MeterRows], *, cut: bool) -> tuple[int, int]:

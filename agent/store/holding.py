@@ -71,6 +71,11 @@ class Holding:
         return [row for row in rows if row.values[-1] & Quality.PROFILE]
 
     @property
+    def doubted(self) -> bool:
+        """Whether nobody vouches for the clock."""
+        return not self._trust.trusted
+
+    @property
     def count(self) -> int:
         """How many rows are held back."""
         return self._store.held.extent()[0]

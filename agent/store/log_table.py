@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wire.log import CHAIN_BYTES, NO_PREV, Entry, Piece, cut_detail, entry_hash
+from wire.log import CHAIN_BYTES, LARGEST_INSTANT, NO_PREV, Entry, Piece, cut_detail, entry_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class LogTable:
     def append(self, at_utc_s: int, code: str, detail: str, batch: int) -> int:
         """Add an entry to the chain, to be held by `batch` (or none yet); returns its number."""
         chain, number, prev = self._head()
-        entry = Entry(at_utc_s, code, cut_detail(detail))
+        entry = Entry(min(max(0, at_utc_s), LARGEST_INSTANT), code, cut_detail(detail))
         number += 1
         self._db.execute(
             "INSERT INTO log_entry (number, at_utc_s, code, detail, prev, batch) "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from agent_bench import (
+    LONG,
     T0,
     Central,
     S,
@@ -24,7 +25,7 @@ from agent_bench import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.clock_trust import AgentClock
+from agent.clock_trust import BUILT_UTC_S, AgentClock
 from agent.device_log import DeviceLog
 from agent.health import Counters, Faults
 from agent.store import holding
@@ -229,8 +230,9 @@ def test_a_receipt_tells_the_time_since_its_batch_was_cut(
     assert 0 <= span_s < 20
 
 
-def test_a_machine_without_any_clock_learns_the_time_from_central_alone(
-    tmp_path: Path, central: Central
+@pytest.mark.parametrize("off_s", [-T0, LONG - T0 + 100 * 86_400, 1 << 40])
+def test_a_machine_whose_clock_is_wrong_learns_the_time_from_central_alone(
+    tmp_path: Path, central: Central, off_s: float
 ) -> None:
     """The start is told in a batch; the receipt for it shows the time; held rows follow."""
     log = DeviceLog()
@@ -239,7 +241,7 @@ def test_a_machine_without_any_clock_learns_the_time_from_central_alone(
         floor_utc_s=0.0,
         sources={},
         tell=log.add,
-        system_utc_s=lambda: up_s[0],
+        system_utc_s=lambda: T0 + off_s + up_s[0],
         boottime_s=lambda: up_s[0],
         boot=b"thisboot",
     )
@@ -251,7 +253,7 @@ def test_a_machine_without_any_clock_learns_the_time_from_central_alone(
     end = int(clock.now_utc_s()) // S * S
     writer.hand_over(live(end, 42))
     until(lambda: writer.view.held == 1)
-    true_utc_s = end + 200 * S + 3
+    true_utc_s = max(T0, BUILT_UTC_S) + 200 * S + 3
     taken(writer, central)
     assert [entry.code for piece in central.log for entry in piece.entries] == ["start"]
     writer.receipt(replace(central.receipt(), committed_at_utc_s=true_utc_s))
