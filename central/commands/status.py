@@ -11,6 +11,7 @@ from central.config import load_config
 
 if TYPE_CHECKING:
     from central.collect.fleet import DeviceSeen
+    from central.config import Config
 
 
 def add(parsers: Parsers) -> None:
@@ -28,6 +29,28 @@ def _clocks_off(device: DeviceSeen) -> int:
     return off if isinstance(off, int) else 0
 
 
+def _epoch_keys(config: Config) -> tuple[dict[str, object], list[str]]:
+    """Whether epoch keys of this machine end or outlive their day, and the alarms of that."""
+    from central.keys.destruction import due
+    from central.keys.epochs import epochs_end_utc_s
+    from central.keys.place import KeyPlace
+    from central.keys.record import EPOCH, day
+
+    place, now_utc_s = KeyPlace(config.keys_dir), config.clock().now_utc_s()
+    end_s, overdue = epochs_end_utc_s(place), len(due(place, EPOCH, now_utc_s))
+    alarms = []
+    if end_s and end_s - EPOCH.overlap_s <= now_utc_s:
+        alarms.append(
+            f"the last epoch key here ends on {day(end_s)}, agents seal nothing from then on; make "
+            "the next and take it to the root (loadscape-central keys rotate)"
+        )
+    if overdue:
+        alarms.append(
+            f"{overdue} epoch keys should have been destroyed; the loader's log says why not"
+        )
+    return {"epochs_end_utc_s": end_s or None, "epoch_keys_overdue": overdue}, alarms
+
+
 def _status(options: argparse.Namespace) -> int:
     from central.collect.fleet import read_fleet
     from central.readings.device_log import find_flaws
@@ -41,6 +64,7 @@ def _status(options: argparse.Namespace) -> int:
     sealed = LoaderProgress(config.loader_file).waiting_by_reason()
     files = lake.files()
     flaws = find_flaws(config.device_log_file)
+    epoch_keys, epoch_alarms = _epoch_keys(config)
     alarms = {seen.device: seen.alarm.what for seen in fleet if seen.alarm}
     state = {
         "devices": len(fleet),
@@ -53,6 +77,7 @@ def _status(options: argparse.Namespace) -> int:
         "unopened": sum(sealed.values()),
         "unopened_unknown": sealed.get(UNKNOWN, 0),
         "device_log_flaws": len(flaws),
+        **epoch_keys,
         "days": len({file.day for file in files}),
         "rows": sum(file.rows for file in files),
         "files": len(files),
@@ -72,4 +97,6 @@ def _status(options: argparse.Namespace) -> int:
             f"ALARM: {sealed[UNKNOWN]} batches were written by a later version than this one and "
             "wait sealed; update central, its loader opens them when it starts"
         )
+    for what in epoch_alarms:
+        print(f"ALARM: {what}")
     return 0

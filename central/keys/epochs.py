@@ -118,8 +118,7 @@ class EpochKeys:
                     "epoch key %s will be destroyed in %.0f days", record.kid.hex(), left_s / DAY_S
                 )
         self._metrics.set(OVERDUE, len(due(self._place, EPOCH, now_utc_s)))
-        usable = [record.not_after_utc_s for record in alive if record.revoked_utc_s is None]
-        self._metrics.set(ENDS, max(usable, default=0))
+        self._metrics.set(ENDS, epochs_end_utc_s(self._place))
 
     def _follow(self) -> None:
         try:
@@ -141,6 +140,12 @@ class EpochKeys:
             if (path := private_file(self._place, EPOCH, record.kid)).exists()
         }
         self._destroyed = frozenset(r.kid for r in records if r.destroyed_utc_s is not None)
+
+
+def epochs_end_utc_s(place: KeyPlace) -> int:
+    """When the last epoch key of a folder ends, 0 if it has none; raises KeysError."""
+    records = read_records(place, EPOCH)
+    return max((record.not_after_utc_s for record in records if record.usable), default=0)
 
 
 def _kids(records: Collection[KeyRecord]) -> str:

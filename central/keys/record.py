@@ -58,6 +58,11 @@ class KeyRecord:
     revoked_utc_s: int | None = None
     destroyed_utc_s: int | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Neither revoked nor destroyed, whatever its time."""
+        return self.revoked_utc_s is None and self.destroyed_utc_s is None
+
 
 def destroy_at_utc_s(record: KeyRecord, purpose: Purpose) -> int:
     """When the private half is to be destroyed."""
@@ -101,7 +106,7 @@ def following_times(
     records: Sequence[KeyRecord], purpose: Purpose, now_utc_s: int
 ) -> tuple[int, int]:
     """(not before, not after) of the key that comes after `records`, in UTC s."""
-    valid = [record.not_after_utc_s for record in records if record.revoked_utc_s is None]
+    valid = [record.not_after_utc_s for record in records if record.usable]
     first = max([now_utc_s, *(end - purpose.overlap_s for end in valid)])
     return first - (AHEAD_S if first == now_utc_s else 0), first + purpose.life_s
 

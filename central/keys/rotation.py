@@ -75,8 +75,7 @@ def revoke_key(place: KeyPlace, purpose: Purpose, kid: bytes, now_utc_s: float) 
 
 
 def _in_use(record: KeyRecord, now_utc_s: float) -> bool:
-    unspoilt = record.revoked_utc_s is None and record.destroyed_utc_s is None
-    return unspoilt and record.not_before_utc_s <= now_utc_s < record.not_after_utc_s
+    return record.usable and record.not_before_utc_s <= now_utc_s < record.not_after_utc_s
 
 
 def _suite_of(purpose: Purpose, record: KeyRecord) -> int | None:

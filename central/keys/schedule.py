@@ -84,7 +84,7 @@ def _at_the_root(place: KeyPlace) -> Iterator[Task]:
 
 def _keys(records: list[KeyRecord], purpose: Purpose) -> Iterator[Task]:
     alive = [record for record in records if record.destroyed_utc_s is None]
-    usable = [record.not_after_utc_s for record in alive if record.revoked_utc_s is None]
+    usable = [record.not_after_utc_s for record in records if record.usable]
     yield Task(
         max(usable, default=0) - purpose.overlap_s,
         f"make the next {purpose.name} key and take it to the root",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from central.cli import main
 from central.keys.authority import init_authority
 from central.keys.destruction import destroy, due, wipe
 from central.keys.epochs import ENDS, OVERDUE, EpochGone, EpochKeys, EpochMissing
@@ -307,3 +308,24 @@ def test_each_state_of_a_key_has_its_word(place: KeyPlace) -> None:
     destroy(place, EPOCH, [record], NOW)
     words.append(state(NOW, record.kid))
     assert words == ["in use", "prepared", "ended", "revoked", "destroyed"]
+
+
+@pytest.mark.parametrize(
+    ("days", "alarm"),
+    [(0, None), (22, None), (24, "the last epoch key here ends on"), (31, "ends on"),
+     (119, "ends on"), (121, "1 epoch keys should have been destroyed")],
+)  # fmt: skip
+def test_status_alarms_before_agents_lack_an_epoch_key_and_after_a_missed_destruction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], days: int, alarm: str | None
+) -> None:
+    begun_s = int(time.time()) - days * DAY_S
+    init_authority(tmp_path / "k", "demo", broker_hosts=["b"], now_utc_s=begun_s)
+    toml = tmp_path / "central.toml"
+    toml.write_text(
+        'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "k"\n[broker]\n'
+        'host = "localhost"\nca_file = "a"\ncert_file = "b"\nkey_file = "c"\n'
+    )
+    assert main(["status", "--config", str(toml)]) == 0
+    told = capsys.readouterr().out
+    assert ("ALARM" in told) == (alarm is not None)
+    assert (alarm or "") in told
