@@ -18,7 +18,7 @@ from central.commands.options import Parsers
 from central.keys.authority import init_authority
 from central.keys.device import DEVICE_CERTIFICATE_DAYS, issue_device, revoke_device
 from central.keys.place import KeysError, read_devices
-from central.keys.record import PURPOSES
+from central.keys.record import PURPOSES, Purpose, find_record
 from central.keys.root import settle
 from central.keys.rotation import revoke_key
 from wire.suites import SUITES, X25519
@@ -56,8 +56,8 @@ def add(verbs: Parsers) -> None:
     add_dir(revoke, root=True)
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--device", metavar="NAME", help="a lost or stolen concentrator")
-    which.add_argument("--epoch", metavar="KID", help="an epoch key in wrong hands")
-    which.add_argument("--receipt", metavar="KID", help="a receipt key in wrong hands")
+    which.add_argument("--epoch", nargs="+", metavar="KID", help="epoch keys in wrong hands")
+    which.add_argument("--receipt", nargs="+", metavar="KID", help="receipt keys in wrong hands")
     add_clock(revoke)
 
 
@@ -126,13 +126,20 @@ def _revoke(options: argparse.Namespace) -> int:
             f"{options.device} is refused, {signed_or_waiting(options, version)}; let the broker "
             "read its revocation list again (SIGHUP) and restart its connection",
         )  # fmt: skip
-    purpose = PURPOSES["epoch" if options.epoch is not None else "receipt"]
-    place, kid = place_of(options), parse_kid(options.epoch or options.receipt)
-    made = revoke_key(place, purpose, kid, now_utc_s(options))
+    return _revoke_keys(options, PURPOSES["epoch" if options.epoch else "receipt"])
+
+
+def _revoke_keys(options: argparse.Namespace, purpose: Purpose) -> int:
+    place, now_s = place_of(options), now_utc_s(options)
+    kids = [
+        find_record(place, purpose, parse_kid(text)).kid for text in getattr(options, purpose.name)
+    ]
+    made = [new.kid.hex() for kid in kids if (new := revoke_key(place, purpose, kid, now_s))]
     version = settle(place)
-    new = "" if made is None else f", {made.kid.hex()} takes its place"
+    refused = [kid.hex() for kid in kids]
+    new_ones = f", {', '.join(made)} made in their place" if made else ""
     return answer(
-        options, {"kid": kid.hex(), "made": made and made.kid.hex(), "keyset": version},
-        f"{purpose.name} key {kid.hex()} is refused{new}; {signed_or_waiting(options, version)}; "
-        f"hand out anew to the {purpose.used_by}",
+        options, {"kids": refused, "made": made, "keyset": version},
+        f"{purpose.name} keys {', '.join(refused)} are refused{new_ones}; "
+        f"{signed_or_waiting(options, version)}; hand out anew to the {purpose.used_by}",
     )  # fmt: skip

@@ -102,11 +102,23 @@ def test_nothing_waiting_and_nothing_to_sign_are_said(office: Office, tmp_path: 
 def test_a_stolen_receipt_key_is_replaced_in_one_ceremony(office: Office) -> None:
     (stolen,) = read_records(office.place, RECEIPT)
     answer = office.type("revoke", "--receipt", stolen.kid.hex())
-    assert answer["made"] != stolen.kid.hex()
+    assert answer["made"] != [stolen.kid.hex()]
     assert office.ceremony() == 2
     keyset = read_keyset(office.place)
     assert keyset.revoked == (stolen.kid,)
-    assert [key.kid.hex() for key in keyset.receipt_keys] == [answer["made"]]
+    assert [key.kid.hex() for key in keyset.receipt_keys] == answer["made"]
+
+
+def test_all_epoch_keys_of_a_stolen_loader_are_replaced_in_one_ceremony(office: Office) -> None:
+    office.type("rotate", "--count", 3)
+    stolen = [record.kid.hex() for record in read_records(office.place, EPOCH)]
+    answer = office.type("revoke", "--epoch", *stolen)
+    assert (answer["kids"], len(answer["made"])) == (stolen, 1)
+    office.type("rotate")
+    assert office.ceremony() == 2
+    named = [key.kid.hex() for key in read_keyset(office.place).epoch_keys]
+    assert named[0] == answer["made"][0]
+    assert len({*named} - {*stolen}) == len(named) == 2
 
 
 def test_a_lost_epoch_key_is_given_up_at_the_office_and_replaced(office: Office) -> None:
