@@ -87,6 +87,10 @@ class Believed:
     def look(self) -> None:
         """Nothing is to be seen."""
 
+    def tls_utc_s(self) -> float:
+        """What certificates are held against, also where `clock` is one of a bench."""
+        return time.time()
+
     def take_set_back_s(self) -> float:
         """It is never set back."""
         return 0.0
@@ -148,6 +152,10 @@ class AgentClock:
 
     def real_s_until(self, utc_s: float) -> float:
         return utc_s - self.now_utc_s()
+
+    def tls_utc_s(self) -> float:
+        """What certificates are held against."""
+        return self.now_utc_s()
 
     # --- the trust in it
 

@@ -30,6 +30,7 @@ from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
+from agent.tls_time import ClockedContext
 from wire import topics
 
 _log = logging.getLogger("loadscape.agent")
@@ -56,6 +57,7 @@ class Publisher:
         faults: Faults,
         state: Callable[[], dict[str, Any]],
         wake: Callable[[], None],
+        tls_utc_s: Callable[[], float] = time.time,
     ) -> None:
         self._broker = broker
         self._tenant = tenant
@@ -68,6 +70,7 @@ class Publisher:
         self._faults = faults
         self._state = state
         self._wake = wake
+        self._tls_utc_s = tls_utc_s
         self._lock = threading.Lock()
         self._sending = Sending(partial(counters.add, "batches_repeated_total"))
         self._mids: dict[int, tuple[bytes, int]] = {}
@@ -179,7 +182,7 @@ class Publisher:
             protocol=mqtt.MQTTv5,
             reconnect_on_failure=True,
         )
-        client.tls_set_context(tls_context(self._broker))
+        client.tls_set_context(tls_context(self._broker, self._tls_utc_s))
         client.max_inflight_messages_set(WINDOW + 4)
         client.will_set(topics.state(self._cn), self._offline(), qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -273,12 +276,16 @@ class Publisher:
         self._wake()
 
 
-def tls_context(broker: BrokerConfig) -> ssl.SSLContext:
+def tls_context(
+    broker: BrokerConfig, now_utc_s: Callable[[], float] = time.time
+) -> ssl.SSLContext:
     """TLS 1.3 only, the broker's name checked, our certificate shown.
 
+    Certificates are held against `now_utc_s` where the machine's clock is behind it.
     Raises OSError or ssl.SSLError (also an OSError) if a file is missing or no certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClockedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.now_utc_s = now_utc_s
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(broker.ca_file)
     context.load_cert_chain(broker.cert_file, broker.key_file)

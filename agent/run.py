@@ -124,6 +124,7 @@ class Agent:
             faults=self.faults,
             state=self.state,
             wake=self._wake.set,
+            tls_utc_s=self._clock.tls_utc_s,
         )
         self._lines: list[Line] = []
         self._notifier = Notifier.of(os.environ)

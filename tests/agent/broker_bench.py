@@ -46,9 +46,9 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        authority = _certificate(folder, "ca", "test authority", None)
+        authority = issue(folder, "ca", "test authority", None)
         for name in ("broker", "central", "demo-t07"):
-            _certificate(folder, name, "127.0.0.1" if name == "broker" else name, authority)
+            issue(folder, name, "127.0.0.1" if name == "broker" else name, authority)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         (folder / "acl").write_text(_ACL)
@@ -90,18 +90,25 @@ class Broker:
 Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
-def _certificate(folder: Path, file: str, name: str, authority: Authority | None) -> Authority:
+Span = tuple[datetime.datetime, datetime.datetime]
+
+
+def issue(
+    folder: Path, file: str, name: str, authority: Authority | None, span: Span | None = None
+) -> Authority:
+    """Write `file`.crt and `file`.key; valid from yesterday to tomorrow if no `span` is given."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    span = span or (now - day, now + day)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(authority[0].subject if authority else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(span[0])
+        .not_valid_after(span[1])
         .add_extension(x509.BasicConstraints(authority is None, None), critical=True)
     )
     if name == "127.0.0.1":
