@@ -36,6 +36,9 @@ _LARGEST_STATE = 16 * 1024
 _ANSWER_STATE_AGAIN_S = 10.0
 _SAY_REFUSALS_EVERY_S = 10.0
 _PRUNE_EVERY_S = 3600.0
+_TELL_AGAIN_S = 86_400.0
+"""How often devices are told once more of all their batches that do not open."""
+_MOST_TOLD = 1000
 
 BATCHES = "loadscape_collector_batches_total"
 REFUSED = "loadscape_collector_refused_total"
@@ -87,6 +90,7 @@ class Reception:
         self._monotonic_s = monotonic_s
         self._clones = Clones()
         self._told_upto = fleet.told_upto()
+        self._tell_again_s = monotonic_s() + _TELL_AGAIN_S
         self._answered_s: dict[str, float] = {}
         self._said_s: dict[str, float] = {}
         self._pruned_s = float("-inf")
@@ -285,18 +289,27 @@ class Reception:
 
     def _tell_unopened(self) -> list[Answer]:
         """Ask again for batches that the loader could not open or decode."""
-        answers = []
-        now_utc_s = int(self._clock.now_utc_s())
-        for unopened in self._progress.unopened_after(self._told_upto):
-            self._told_upto = unopened.lsn
+        if self._monotonic_s() >= self._tell_again_s:
+            self._tell_again_s = self._monotonic_s() + _TELL_AGAIN_S
+            self._told_upto = 0
+        found = self._progress.unopened_after(self._told_upto)[:_MOST_TOLD]
+        if not found:
+            return []
+        nacks: dict[tuple[str, bytes], list[Nack]] = {}
+        for unopened in found:
             if unopened.device in self._cn:
-                nack = Nack(unopened.seq, unopened.reason)
-                answers.append(self._receipt(unopened.device, unopened.stream, now_utc_s, [nack]))
+                told = nacks.setdefault((unopened.device, unopened.stream), [])
+                told.append(Nack(unopened.seq, unopened.reason))
             self._metrics.count(UNOPENED)
             self._say(unopened.reason, f"{unopened.device} batch {unopened.seq}: {unopened.detail}")
-        if answers:
-            self._fleet.tell_upto(self._told_upto)
-        return answers
+        self._told_upto = found[-1].lsn
+        self._fleet.tell_upto(self._told_upto)
+        now_utc_s = int(self._clock.now_utc_s())
+        return [
+            self._receipt(device, stream, now_utc_s, told[first : first + _MOST_NACKS])
+            for (device, stream), told in nacks.items()
+            for first in range(0, len(told), _MOST_NACKS)
+        ]
 
     def _say(self, reason: str, detail: str) -> None:
         """Log the first of a kind, then at most one per 10 s: nobody may flood the log."""
