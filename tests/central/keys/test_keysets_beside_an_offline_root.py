@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -182,11 +183,11 @@ def test_a_request_that_leaves_devices_without_keys_is_refused(
     ],
 )
 def test_a_damaged_request_is_refused_with_a_message(
-    office: KeyPlace, root: Path, damage: object
+    office: KeyPlace, root: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     add_key(office, EPOCH, NOW)
     request = make_request(office)
-    damaged = damage(request)  # type: ignore[operator]
+    damaged = damage(request)
     assert damaged != request
     with pytest.raises(KeysError, match=r"anew|did not sign"):
         read_request(root, damaged)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -135,5 +136,10 @@ class KeyLife(RuleBasedStateMachine):
         return read_records(self.office, PURPOSES[purpose])
 
 
-TestKeyLife = KeyLife.TestCase
-TestKeyLife.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+class TestKeyLife(KeyLife.TestCase):
+    settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.slow
+class TestLongKeyLife(KeyLife.TestCase):
+    settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
