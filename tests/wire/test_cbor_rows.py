@@ -77,7 +77,7 @@ def test_a_set_of_rows_has_one_encoding_which_any_cbor_library_reads(
     assert cbor2.dumps(cbor2.loads(data), canonical=True) == data
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(told(), st.data())
 def test_damage_gives_a_typed_error_or_the_one_encoding_of_other_rows(
     made: tuple[Schema, Roster, list[BlockRow]], draw: st.DataObject

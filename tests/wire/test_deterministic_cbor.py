@@ -123,7 +123,7 @@ def _fits(argument: int, size: int) -> bool:
     return argument < 24 if size == 0 else argument < 1 << (8 * size)
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(loosely())
 def test_of_all_encodings_of_a_value_the_deterministic_one_alone_is_taken(
     made: tuple[bytes, bool],
