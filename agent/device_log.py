@@ -12,6 +12,26 @@ import threading
 import time
 from collections.abc import Callable
 
+CODES = {
+    "start": "the agent starts: its version, boot, a hash of agent.toml, keyset, who vouches for "
+    "the clock",
+    "stop": "it ends because it was told to, or after `failed`",
+    "failed": "it ends by itself: why",
+    "fault": "something begins to be wrong: what, as in status",
+    "recovery": "it is over",
+    "left_out": "so many faults and recoveries were not logged, as they came too often",
+    "clock_step": "the agent's clock was set, forward or back (-)",
+    "clock_trusted": "who vouches for it from now on",
+    "clock_untrusted": "nobody does any more",
+    "restamped": "so many held intervals got their right ends, the last moved by so much",
+    "stamps_unknown": "so many held intervals keep the flag of an untrusted clock",
+    "keyset": "a newer keyset was taken",
+    "stream": "a new stream was begun: why",
+    "gone": "central can no longer open a batch whose rows are no longer there",
+    "lost": "intervals or events without a receipt were dropped: how many, why",
+}
+"""What an entry may be, and what its detail says."""
+
 AT_ONCE = frozenset({"start", "clock_step", "clock_trusted"})
 """Cut when they are appended; others wait for the next batch of intervals.
 

@@ -64,7 +64,13 @@ _EACH_HELP = {
     "meter_clock_drift_seconds_per_day": "How much further ahead a meter's clock gets.",
     "meter_frames_rejected_total": "Frames that were not accepted as the meter's answer.",
 }
-"""Values of each line or meter, told apart by labels."""
+"""Values of each line, meter or loop, told apart by labels."""
+
+METRICS = {**_HELP, **_GAUGE_HELP, **_EACH_HELP}
+"""Everything on /metrics, without the prefix `loadscape_agent_`, and what it means."""
+
+ALARMS = ("clone", "rollback")
+"""Faults that central is told of: another one may run with this agent's keys."""
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each label."""
