@@ -22,7 +22,7 @@ def test_every_name_is_there_with_its_meaning(table: dict[str, str]) -> None:
 
 
 def test_every_entry_that_the_agent_writes_has_a_code_of_the_table() -> None:
-    call = r'(?:device_log\.add|\.log|\._tell|log\.append)\((?:\w+, )?"(\w+)"'
+    call = r'(?:device_log\.add|\.log|\._tell|log\.append)\(\s*(?:\w+, )?"(\w+)"'
     files = [*(ROOT / "agent").glob("*.py"), *(ROOT / "agent" / "store").glob("*.py")]
     written = {code for file in files for code in re.findall(call, file.read_text())}
     assert {"start", "fault", "clock_step", "stream", "restamped"} <= written
