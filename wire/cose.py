@@ -108,15 +108,23 @@ def verify_sign1(signed: Signed, public: bytes, alg: int) -> None:
     if signed.alg != alg:
         raise SignatureWrong(f"algorithm {signed.alg}, the key is registered for {alg}")
     covered = _to_be_signed(signed.protected, signed.payload)
+    verify_signature(public, alg, signed.signature, covered)
+
+
+def verify_signature(public: bytes, alg: int, signature: bytes, covered: bytes) -> None:
+    """Check a bare signature over `covered`; raises SignatureWrong.
+
+    A P-256 point that is none raises ValueError.
+    """
     from cryptography.exceptions import InvalidSignature
 
     try:
         if alg == ED25519:
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-            Ed25519PublicKey.from_public_bytes(public).verify(signed.signature, covered)
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, covered)
         elif alg == ESP256:
-            _verify_esp256(public, signed.signature, covered)
+            _verify_esp256(public, signature, covered)
         else:
             raise SignatureWrong(f"algorithm {alg}: expected {ED25519} or {ESP256}")
     except InvalidSignature as error:
