@@ -34,6 +34,7 @@ _HELP = {
     "batches_receipted_total": "Batches that central has signed for.",
     "batches_repeated_total": "Batches sent again because no receipt came.",
     "receipts_refused_total": "Messages from central that failed verification.",
+    "scrubs_total": "Times the whole store was found to be what was written.",
     "streams_begun_total": "Times a new stream was begun after a rollback or a fork.",
     "ports_lost_total": "Times a serial port vanished.",
     "puback_refused_total": "Publications that the broker refused.",

@@ -1,7 +1,8 @@
 """A file that only takes up room, so that there is some when the disk is full.
 
 On a full disk even a deletion fails: the database's log has to grow first. The
-file is at least twice what the largest deletion writes; it is given up when the
+file is twice what the log holds before it is folded in, and many times what the
+largest deletion writes; it is given up when the
 disk is full and made again when there is plenty of room.
 """
 
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 BALLAST_FILE = "ballast"
-BALLAST_BYTES = 1 << 20
-_PLENTY = 8
+BALLAST_BYTES = 4 << 20
+_PLENTY = 3
 """Made again when so many times its size is free."""
 
 _Result = TypeVar("_Result")

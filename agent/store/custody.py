@@ -193,6 +193,11 @@ class Custody:
             self._store.prune(int(now_utc_s) - days * 86_400)
         self._store.ballast.restore()
 
+    def scrub(self) -> None:
+        """Look at a piece of the store if it is time; raises StoreDamaged."""
+        if self._store.scrub(self._clock.now_utc_s()):
+            self._counters.add("scrubs_total")
+
     # --- receipts
 
     def honour(self, receipt: Receipt) -> None:

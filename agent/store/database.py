@@ -28,12 +28,12 @@ from agent.store.event_table import EventTable
 from agent.store.held_table import NOT_HELD, HeldTable
 from agent.store.identity import StreamHead
 from agent.store.log_table import LogTable
-from agent.store.migrations import MigrationFailed
 from agent.store.outline import CutBatch, Recalled, StoredRow
 from agent.store.recalling import recall
 from agent.store.room import UNCUT, Lost, Room
 from agent.store.rows import (
-    COLUMNS,
+    ALL_COLUMNS,
+    WRITE_ROW,
     MeterEpoch,
     RowDamaged,
     Values,
@@ -41,6 +41,7 @@ from agent.store.rows import (
     no_data,
     to_columns,
 )
+from agent.store.salvage import Salvaged, salvage
 from agent.store.scrub import Scrub, check_identity, is_whole
 from agent.store.sums import row_sum
 
@@ -55,15 +56,7 @@ __all__ = [
     "StoredRow",
 ]
 
-_ROW = ", ".join(COLUMNS)
-_WRITE = (
-    f"INSERT INTO interval ({_ROW}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    "ON CONFLICT (end_utc_s, meter) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])
-)
-_ROOM_PAGES = 64
-"""What one call of `make_room` frees, if there is so much."""
-_EVER_UTC_S = 1 << 62
+_ORPHANS = 2000
 _BATCH = "id, stream, seq, schema_id, first_end_utc_s, last_end_utc_s, hash, receipted_utc_s"
 
 
@@ -73,27 +66,23 @@ class Store:
     def __init__(
         self, path: Path, quota_mib: int, damaged: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`damaged` is told of each row that is not what was written. Raises StoreDamaged."""
+        """`damaged` is told of each row that is not what was written.
+
+        Raises StoreDamaged, StoreFull, or OSError where the file cannot be used.
+        """
         self._damaged = damaged
         self.ballast = Ballast(path.with_name(BALLAST_FILE))
-        try:
-            self._db = open_database(path, quota_mib)
-        except (sqlite3.DatabaseError, MigrationFailed) as error:
-            raise StoreDamaged(
-                f"{path}: {error}; it is put aside and a new one is begun"
-            ) from error
+        self._db = open_database(path, quota_mib)
         self.events = EventTable(self._db)
         self.log = LogTable(self._db)
         self.held = HeldTable(self._db)
         try:
             self._epochs = EpochTable(self._db)
             check_identity(self._db)
-        except StoreDamaged as error:
+        except (StoreDamaged, sqlite3.Error) as error:
             self._db.close()
-            raise StoreDamaged(
-                f"{path}: {error}; it is put aside and a new one is begun"
-            ) from error
-        self._room = Room(self._db, self.events, self.log)
+            raise StoreDamaged(f"{path}: {error}; it is put aside") from error
+        self._room = Room(self._db, self.events, self.log, self.transaction)
         self._scrub = Scrub(self._db, self._epochs)
 
     def close(self) -> None:
@@ -134,11 +123,11 @@ class Store:
 
     def insert(self, batch: int, rows: Iterable[StoredRow]) -> None:
         """Add rows to a batch (or UNCUT); a row that holds data already stays as it is."""
-        self._db.executemany(_WRITE + " WHERE interval.flags & 1", self._columns(batch, rows))
+        self._db.executemany(WRITE_ROW + " WHERE interval.flags & 1", self._columns(batch, rows))
 
     def assign(self, batch: int, rows: Iterable[StoredRow]) -> None:
         """Say that rows that are in the store already are now in `batch`."""
-        self._db.executemany(_WRITE, self._columns(batch, rows))
+        self._db.executemany(WRITE_ROW, self._columns(batch, rows))
 
     def rows_of(self, batch: int, first_end_utc_s: int, last_end_utc_s: int) -> list[StoredRow]:
         """The rows of one batch; a damaged one comes out as NO_DATA."""
@@ -304,41 +293,49 @@ class Store:
         Raises StoreFull if the disk is so full that nothing can even be deleted.
         """
         self.ballast.release()
-        lost, aim = Lost(), self._free_pages() + _ROOM_PAGES
-        while self._free_pages() < aim:
-            self._fold_in()
-            with self.transaction():
-                if self._room.prune(_EVER_UTC_S):
-                    continue
-                more = self._room.unreceipted(now_utc_s)
-            if more is None:
-                break
-            lost = Lost(lost.rows + more.rows, lost.events + more.events)
-        return lost
-
-    def _free_pages(self) -> int:
-        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
-
-    def _fold_in(self) -> None:
-        """Let the log begin anew: on a full disk it must not grow."""
-        try:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.OperationalError as error:
-            if not is_full(error):
-                raise
-            raise StoreFull(f"{error}; free space on the disk") from error
+        return self._room.make(now_utc_s)
 
     # --- whether all is what was written
 
     def scrub(self, now_utc_s: float) -> bool:
-        """Look at a piece of the store if a week has passed; whether there is more to look at.
-
-        Raises StoreDamaged.
-        """
+        """Look at a piece of the store if it is time; whether all was seen. Or StoreDamaged."""
         if not self._scrub.due(now_utc_s):
             return False
         with self.transaction():
-            return not self._scrub.step(now_utc_s)
+            return self._scrub.step(now_utc_s)
+
+    def take_over(self, path: Path) -> Salvaged:
+        """All sound rows of the damaged database `path`, into this new one.
+
+        Raises StoreFull, and sqlite3.Error if there is no database to read.
+        """
+        salvaged = salvage(path, self._db, self.transaction)
+        self._epochs.load()
+        if not salvaged.batches_known:
+            self._cut_orphans_again()
+        tables = ("interval", "event", "log_entry")
+        query = " UNION ".join(f"SELECT max(batch) FROM {name}" for name in tables)
+        used = self._db.execute(f"{query} UNION SELECT max(id) FROM batch").fetchall()
+        with self.transaction():
+            # Numbers are never used twice, and the stream cannot be continued.
+            self._write_head(StreamHead.fresh(), max(number or 0 for (number,) in used))
+        return salvaged
+
+    def _cut_orphans_again(self) -> None:
+        """What names a batch of which there is no record may have no receipt."""
+        orphan = f"batch != {UNCUT} AND batch NOT IN (SELECT id FROM batch)"
+        while rows := self._rows(f"WHERE {orphan} LIMIT ?", (_ORPHANS,)):
+            with self.transaction():
+                self.assign(UNCUT, rows)
+        with self.transaction():
+            for batch in self._batches_of("event", orphan):
+                self.events.assign(UNCUT, self.events.of_batch(batch))
+            for batch in self._batches_of("log_entry", orphan):
+                self.log.assign(UNCUT, self.log.of_batch(batch))
+
+    def _batches_of(self, table: str, which: str) -> list[int]:
+        found = self._db.execute(f"SELECT DISTINCT batch FROM {table} WHERE {which}")
+        return [number for (number,) in found.fetchall()]
 
     # --- helpers
 
@@ -375,15 +372,15 @@ class Store:
             yield to_columns(row.end_utc_s, meter, row.epoch_id, batch, epoch.schema_id, row.values)
 
     def _rows(self, which: str, values: Sequence[int]) -> list[StoredRow]:
-        rows = self._db.execute(f"SELECT {_ROW} FROM interval {which}", values)
+        rows = self._db.execute(f"SELECT {ALL_COLUMNS} FROM interval {which}", values)
         return [
             StoredRow(row[0], row[2], self._values(row)) for row in rows if self._has_place(row)
         ]
 
     def _has_place(self, row: Sequence[int]) -> bool:
         """Whether a row names an epoch of its meter; without one nobody knows whose it is."""
-        epoch = self._epochs.known.get(row[2])
-        placed = epoch is not None and self._epochs.meters[epoch.meter] == row[1]
+        place = self._epochs.place(row[2])
+        placed = place is not None and place[0] == row[1]
         if not placed:
             self._damaged(f"stored interval {row[0]} of meter number {row[1]}: of no known epoch")
         return placed

@@ -51,9 +51,10 @@ class EpochTable:
             self._remember(known, MeterEpoch(*key, channels))
         return known
 
-    def meter_of(self, epoch_id: int) -> int:
-        """The number of an epoch's meter."""
-        return self.meters[self.known[epoch_id].meter]
+    def place(self, epoch_id: int) -> tuple[int, int] | None:
+        """The number of an epoch's meter, and its schema; None if there is no such epoch."""
+        epoch = self.known.get(epoch_id)
+        return None if epoch is None else (self.meters[epoch.meter], epoch.schema_id)
 
     def _add(self, epoch: MeterEpoch) -> int:
         number = max(self.known, default=0) + 1

@@ -10,17 +10,23 @@ goes to central sealed and signed like everything else.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from agent.store.connection import StoreFull, is_full
 from agent.store.event_table import EventTable
 from agent.store.log_table import LogTable
 
 UNCUT = 0
 """The batch number of rows that no batch holds yet."""
 
-PRUNED_ROWS = 500
-"""Intervals that one transaction deletes at most: a dozen pages."""
+PRUNED_ROWS = 2000
+"""Intervals that one transaction deletes at most: 200 KiB."""
+_ENOUGH_PAGES = 256
+_EVER_UTC_S = 1 << 62
+_AT_ONCE_S = 7200
+"""So much history goes together: fewer pages are written that are half empty."""
 PRUNED_ENTRIES = 50
 """Events and entries of the device log: each may touch pages of its own."""
 
@@ -34,15 +40,37 @@ class Lost:
 
 
 class Room:
-    """Part of the store; all of it must run inside the store's `transaction`."""
+    """Part of the store; `prune` must run inside its `transaction`, `make` begins its own."""
 
-    def __init__(self, database: sqlite3.Connection, events: EventTable, log: LogTable) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        events: EventTable,
+        log: LogTable,
+        transaction: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._db = database
         self._events = events
         self._log = log
+        self._transaction = transaction
+
+    def make(self, now_utc_s: int) -> Lost:
+        """Free some pages; what was lost without a receipt, if anything. Raises StoreFull."""
+        lost, aim = Lost(), self._free_pages() + _ENOUGH_PAGES
+        while self._free_pages() < aim:
+            self._fold_in()
+            with self._transaction():
+                if self.prune(_EVER_UTC_S):
+                    continue
+                more = self._unreceipted(now_utc_s)
+            if more is None:
+                break
+            lost = Lost(lost.rows + more.rows, lost.events + more.events)
+        return lost
 
     def prune(self, before_utc_s: int) -> int:
         """Drop a little of the receipted history that ended before an instant; how much."""
+        before_utc_s -= before_utc_s % _AT_ONCE_S
         dropped = self._events.prune(UNCUT, PRUNED_ENTRIES)
         dropped += self._log.prune(UNCUT, PRUNED_ENTRIES)
         dropped += self._db.execute(
@@ -59,7 +87,7 @@ class Room:
         ).rowcount
         return dropped
 
-    def unreceipted(self, now_utc_s: int) -> Lost | None:
+    def _unreceipted(self, now_utc_s: int) -> Lost | None:
         """Drop the oldest that has no receipt, and write that down; None if there is nothing."""
         oldest = self._db.execute(
             "SELECT id, first_end_utc_s, last_end_utc_s FROM batch "
@@ -92,3 +120,15 @@ class Room:
             return Lost(rows)
         events = self._events.drop_oldest(UNCUT, PRUNED_ENTRIES)
         return Lost(0, events) if events else None
+
+    def _free_pages(self) -> int:
+        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def _fold_in(self) -> None:
+        """Let the log begin anew: on a full disk it must not grow."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            raise StoreFull(f"{error}; free space on the disk") from error

@@ -30,6 +30,13 @@ CHANNELS: tuple[str, ...] = tuple(
 """Columns of `interval` that hold values, in their order."""
 COLUMNS: tuple[str, ...] = ("end_utc_s", "meter", "epoch", "batch", "flags", "crc32c", *CHANNELS)
 """All columns of `interval`."""
+ALL_COLUMNS = ", ".join(COLUMNS)
+WRITE_ROW = (
+    f"INSERT INTO interval ({ALL_COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    "ON CONFLICT (end_utc_s, meter) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])
+)
+"""Writes a row as `to_columns` gives it over whatever stands there."""
 
 _FORM = {"register": "q", "gauge": "i", "flags": "I"}
 _PACKED = {

@@ -13,6 +13,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent.store.connection import StoreDamaged
 from agent.store.epoch_table import EpochTable
@@ -23,8 +24,10 @@ from wire.log import Entry, entry_hash
 EVERY_S = 7 * 86_400
 _PIECE_ROWS = 500
 _PIECE_BATCHES = 20
+_GRANULE_S = 300
 
-Row = Sequence[int | str | bytes | None]
+Row = Sequence[Any]
+"""As SQLite gives it: in a damaged database anything may stand anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,13 @@ class Checked:
     sound: Callable[[Row], bool]
     rows: int = _PIECE_ROWS
     """So many are looked at together."""
+    granule: int = 1
+    """The first column is a multiple of it in nearly all rows; 0 where it is no number."""
 
 
 def _summed(row: Row) -> bool:
     *fields, crc = row
-    return row_sum(*fields) == crc
+    return bool(row_sum(*fields) == crc)
 
 
 def _batch_is_sound(row: Row) -> bool:
@@ -52,7 +57,7 @@ def _batch_is_sound(row: Row) -> bool:
     return sealed is None or is_whole(sealed, fields[6])
 
 
-def is_whole(sealed: int | str | bytes | None, hash_: int | str | bytes | None) -> bool:
+def is_whole(sealed: object, hash_: object) -> bool:
     """Whether sealed bytes are those of their place in the chain, or have been withdrawn."""
     if not isinstance(sealed, bytes) or not isinstance(hash_, bytes):
         return False
@@ -86,23 +91,37 @@ EVENT = Checked(
 EVENT_LOG = Checked(
     "event_log", ("meter", "serial", "log", "at_utc_s", "seen", "crc32c"), 3, _summed
 )
-HELD_ROW = Checked("held_row", ("end_utc_s", "epoch", "boot", "boottime_ms", "crc32c"), 2, _summed)
+HELD_ROW = Checked(
+    "held_row",
+    ("end_utc_s", "epoch", "boot", "boottime_ms", "crc32c"),
+    2,
+    _summed,
+    granule=_GRANULE_S,
+)
 
 
-def intervals(epochs: EpochTable) -> Checked:
-    """The table of intervals, whose form depends on the schema of each row's epoch."""
+LOG_HEAD = Checked("log_head", ("one", "chain", "number", "hash"), 1, lambda _: True, granule=0)
+LOG_ENTRY = Checked(
+    "log_entry", ("number", "at_utc_s", "code", "detail", "prev", "batch"), 1, lambda _: True
+)
+"""Of the device log the chain tells, here and at central."""
+
+
+def intervals(place_of: Callable[[int], tuple[int, int] | None]) -> Checked:
+    """The table of intervals; `place_of` tells an epoch's meter and schema."""
 
     def sound(row: Row) -> bool:
-        epoch = epochs.known.get(row[2])  # type: ignore[arg-type]
-        if epoch is None or epochs.meters[epoch.meter] != row[1]:
+        _, meter, epoch, *_ = row
+        place = place_of(epoch)
+        if place is None or place[0] != meter:
             return False
         try:
-            from_columns(epoch.schema_id, row)  # type: ignore[arg-type]
+            from_columns(place[1], row)
         except RowDamaged:
             return False
         return True
 
-    return Checked("interval", COLUMNS, 2, sound)
+    return Checked("interval", COLUMNS, 2, sound, granule=_GRANULE_S)
 
 
 class Scrub:
@@ -110,7 +129,7 @@ class Scrub:
 
     def __init__(self, database: sqlite3.Connection, epochs: EpochTable) -> None:
         self._db = database
-        self._tables = (intervals(epochs), BATCH, EVENT, EVENT_LOG, HELD_ROW)
+        self._tables = (intervals(epochs.place), BATCH, EVENT, EVENT_LOG, HELD_ROW)
         self._pieces: Iterator[None] | None = None
 
     def due(self, now_utc_s: float) -> bool:

@@ -23,6 +23,7 @@ from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.store.custody import Custody
 from agent.store.event_table import EventRows
+from agent.store.opening import note_damage
 from agent.store.outline import OutboxView, Recalled, WriterSettings
 from agent.store.rows import EdgeRows, MeterRows
 from wire.clock import Clock
@@ -163,6 +164,7 @@ class Writer(threading.Thread):
                 pass
         except Exception as error:  # noqa: BLE001 (the main thread ends the agent with it)
             self.failure = error
+            note_damage(self._settings.data_dir, error)
             _log.exception("the writer ended; the agent stops so that it is started afresh")
         finally:
             self._custody.close()
@@ -185,6 +187,7 @@ class Writer(threading.Thread):
             item = self._items.get(timeout=self._patience_s())
         except queue.Empty:
             item = None
+            self._custody.scrub()
         going_on = True
         while item is not None:
             going_on = self._take(item)
