@@ -44,7 +44,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(f"Loadscape {tenant} authority")
         certificate = (
-            _builder(name, name, key.public_key(), AUTHORITY_DAYS)
+            _builder(name, name, key.public_key(), AUTHORITY_DAYS, datetime.now(UTC))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(authority=True), critical=True)
             .add_extension(
@@ -80,6 +80,12 @@ class Authority:
         """A device's or collector's certificate; `common_name` is its username at the broker."""
         return self._issue(common_name, "client", days, [])
 
+    def certify_client(
+        self, common_name: str, public: ec.EllipticCurvePublicKey, days: int, now: datetime
+    ) -> x509.Certificate:
+        """A certificate, valid from `now` on, for a key whose private half the client keeps."""
+        return self._certify(common_name, public, "client", days, [], now)
+
     def revocation_list(self, serial_numbers: Sequence[int]) -> bytes:
         """The list of revoked certificates, PEM, valid as long as the authority.
 
@@ -106,11 +112,29 @@ class Authority:
         alternatives: list[x509.GeneralName],
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._certify(
+            common_name, key.public_key(), role, days, alternatives, datetime.now(UTC)
+        )
+        return Issued(
+            _key_pem(key),
+            certificate.public_bytes(serialization.Encoding.PEM),
+            certificate.serial_number,
+        )
+
+    def _certify(
+        self,
+        common_name: str,
+        public: ec.EllipticCurvePublicKey,
+        role: Literal["server", "client"],
+        days: int,
+        alternatives: list[x509.GeneralName],
+        now: datetime,
+    ) -> x509.Certificate:
         use = (
             ExtendedKeyUsageOID.SERVER_AUTH if role == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
         )
         builder = (
-            _builder(_name(common_name), self._certificate.subject, key.public_key(), days)
+            _builder(_name(common_name), self._certificate.subject, public, days, now)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
@@ -123,12 +147,7 @@ class Authority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName(alternatives), critical=False
             )
-        certificate = builder.sign(self._key, hashes.SHA256())
-        return Issued(
-            _key_pem(key),
-            certificate.public_bytes(serialization.Encoding.PEM),
-            certificate.serial_number,
-        )
+        return builder.sign(self._key, hashes.SHA256())
 
 
 def server_names(certificate: x509.Certificate) -> list[str]:
@@ -143,9 +162,12 @@ def revoked_serials(revocation_list_pem: bytes) -> list[int]:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    days: int,
+    now: datetime,
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

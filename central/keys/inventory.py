@@ -15,7 +15,7 @@ from typing import Final
 
 from central.durable import PRIVATE, PUBLIC, write_file
 from central.keys.destruction import wipe
-from central.keys.place import KeyPlace, KeysError
+from central.keys.place import KeyPlace, KeysError, read_devices, read_keyset
 
 ROOT, OFFICE, LOADER, COLLECTOR, BROKER, ENROL = (
     "root", "office", "loader", "collector", "broker", "enrol",
@@ -102,9 +102,9 @@ def hand_out(place: KeyPlace, part: str, out: Path, *, move: bool = False) -> li
     """
     if out.resolve() == place.directory.resolve():
         raise KeysError(f"{out}: is the key directory itself; name the folder to hand out to")
-    kinds = [kind for kind in FILES if part in kind.needed_by]
+    _refuse_older(place, KeyPlace(out))
     copied = []
-    for kind in kinds:
+    for kind in (kind for kind in FILES if part in kind.needed_by):
         for path in sorted(place.directory.glob(kind.pattern)):
             there = out / path.relative_to(place.directory)
             there.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -115,6 +115,29 @@ def hand_out(place: KeyPlace, part: str, out: Path, *, move: bool = False) -> li
     if not copied:
         raise KeysError(f"{place.directory}: holds nothing that the {part} needs; see keys init")
     return copied
+
+
+def _refuse_older(place: KeyPlace, there: KeyPlace) -> None:
+    """Raises KeysError where the other folder knows more than the key directory."""
+    if there.keyset.exists() and there.devices.exists():
+        here_version, there_version = read_keyset(place).version, read_keyset(there).version
+        if there_version > here_version:
+            raise KeysError(
+                f"{there.keyset}: version {there_version}, {place.directory} has {here_version}; "
+                "it is an old copy: take the newer keyset there first (keys take)"
+            )
+    if there.devices.exists():
+        ours, theirs = read_devices(place), read_devices(there)
+        newer = [
+            name
+            for name, device in theirs.items()
+            if name not in ours or (ours[name].active and not device.active)
+        ]
+        if newer:
+            raise KeysError(
+                f"{there.devices}: knows of {', '.join(newer)} what {place.devices} does not; copy "
+                "it there first, with ca.crl"
+            )
 
 
 def kind_of(name: str) -> KeyFile | None:

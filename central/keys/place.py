@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wire.cose import CoseError
@@ -32,6 +32,20 @@ class KeysError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """The public half of a sign key, with the certificate that was given out beside it."""
+
+    kid: bytes
+    public: bytes
+    alg: int
+    certificate_serial: int
+    request: bytes = b""
+    """SHA-256 of the request that asked for it; empty where the keys were made at the centre."""
+    certificate: str = ""
+    """The certificate itself, PEM, to give the same answer to the same request."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnrolledDevice:
     """One sign key that central accepts (or no longer: `active` false)."""
 
@@ -42,6 +56,31 @@ class EnrolledDevice:
     alg: int
     active: bool
     certificate_serial: int
+    renewed: DeviceKey | None = None
+    """The keys that follow, accepted beside these until the device confirms that it has them."""
+    quarantined: str = ""
+    """Why nothing of the device is believed until somebody has looked; empty: it is not so."""
+
+    @property
+    def serials(self) -> list[int]:
+        """Serial numbers of the certificates that the device may have."""
+        renewed = [] if self.renewed is None else [self.renewed.certificate_serial]
+        return [self.certificate_serial, *renewed]
+
+    def with_key(self, key: DeviceKey) -> EnrolledDevice:
+        """The same device with `key` in the place of its keys, and none to follow."""
+        return replace(
+            self,
+            kid=key.kid,
+            public=key.public,
+            alg=key.alg,
+            certificate_serial=key.certificate_serial,
+            renewed=None,
+        )
+
+    def under_each_key(self) -> list[EnrolledDevice]:
+        """The device once for each sign key that is accepted of it."""
+        return [self] if self.renewed is None else [self, self.with_key(self.renewed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +198,8 @@ def write_devices_json(tenant: str, devices: Mapping[str, EnrolledDevice]) -> by
                 "alg": device.alg,
                 "active": device.active,
                 "certificate_serial": str(device.certificate_serial),
+                **({} if device.renewed is None else {"renewed": _key_fields(device.renewed)}),
+                **({"quarantined": device.quarantined} if device.quarantined else {}),
             }
             for name, device in sorted(devices.items())
         },
@@ -180,6 +221,7 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
     alg, active = fields["alg"], fields["active"]
     if not isinstance(alg, int) or not isinstance(active, bool):
         raise ValueError(f"device {name!r} has no whole number alg or no true/false active")
+    renewed = fields.get("renewed")
     return EnrolledDevice(
         device=name,
         cn=str(fields["cn"]),
@@ -188,6 +230,32 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
         alg=alg,
         active=active,
         certificate_serial=int(str(fields["certificate_serial"])),
+        renewed=None if renewed is None else _device_key(renewed),
+        quarantined=str(fields.get("quarantined", "")),
+    )
+
+
+def _key_fields(key: DeviceKey) -> dict[str, object]:
+    return {
+        "kid": key.kid.hex(),
+        "public": key.public.hex(),
+        "alg": key.alg,
+        "certificate_serial": str(key.certificate_serial),
+        "request": key.request.hex(),
+        "certificate": key.certificate,
+    }
+
+
+def _device_key(fields: object) -> DeviceKey:
+    if not isinstance(fields, dict):
+        raise ValueError("expected the fields of a renewed key")
+    return DeviceKey(
+        kid=bytes.fromhex(fields["kid"]),
+        public=bytes.fromhex(fields["public"]),
+        alg=int(fields["alg"]),
+        certificate_serial=int(fields["certificate_serial"]),
+        request=bytes.fromhex(fields["request"]),
+        certificate=str(fields["certificate"]),
     )
 
 

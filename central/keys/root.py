@@ -10,18 +10,26 @@ revoked key come back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from central.durable import PUBLIC, write_file
 from central.keys.place import KeyPlace, KeysError, read_devices, read_hex, read_keyset
 from central.keys.record import EPOCH, RECEIPT, KeyRecord, day, fingerprint, read_records
 from wire.cose import CoseError
 from wire.envelope import DeviceSigner
-from wire.keyset import EpochKey, Keyset, KeysetError, ReceiptKey, sign_keyset, verify_keyset
+from wire.keyset import (
+    EpochKey,
+    Keyset,
+    KeysetError,
+    ReceiptKey,
+    decode_keyset,
+    encode_keyset,
+    sign_keyset,
+    verify_keyset,
+)
 
 _FORM: Final = "loadscape keyset request 1"
 _REVOKES: Final = "revokes a key"
@@ -101,10 +109,9 @@ def settle(place: KeyPlace) -> int | None:
 
 
 def make_request(place: KeyPlace) -> bytes:
-    """What the root is asked to sign, as a text that a person can read; raises KeysError."""
-    fields = _plain(asdict(wanted_keyset(place)))
-    request = {"form": _FORM, "keyset": fields, "follows": place.keyset.read_bytes().hex()}
-    return (json.dumps(request, indent=1) + "\n").encode()
+    """What the root is asked to sign, and the signed keyset that it follows; raises KeysError."""
+    wanted, present = encode_keyset(wanted_keyset(place)), place.keyset.read_bytes()
+    return f"{_FORM}\n{wanted.hex()}\n{present.hex()}\n".encode()
 
 
 def read_request(root_dir: Path, request: bytes) -> Asked:
@@ -172,11 +179,11 @@ def _root(root_dir: Path) -> DeviceSigner:
 def _parsed(request: bytes, root: DeviceSigner) -> tuple[Keyset, Keyset]:
     """What is asked for, and the keyset that it follows."""
     try:
-        fields = json.loads(request)
-        if fields["form"] != _FORM:
-            raise ValueError(f"form {fields['form']!r}, expected {_FORM!r}")
-        keyset, follows = _keyset(fields["keyset"]), bytes.fromhex(fields["follows"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        form, wanted, present = request.decode("ascii").splitlines()
+        if form != _FORM:
+            raise ValueError(f"first line {form!r}, expected {_FORM!r}")
+        keyset, follows = decode_keyset(bytes.fromhex(wanted)), bytes.fromhex(present)
+    except ValueError as error:
         raise KeysError(f"not a request that keys request wrote: {error}; make it anew") from error
     before = _verified("the request", follows, root, keyset.tenant)
     if keyset.version != before.version + 1:
@@ -214,29 +221,3 @@ def _shown(keyset: Keyset) -> dict[bytes, str]:
             f"epoch key {fingerprint(key.public)}, suite {key.suite}, {first} to {last}"
         )
     return shown
-
-
-def _plain(value: Any) -> Any:
-    """Bytes as hex, all else as JSON has it."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value
-
-
-def _keyset(fields: dict[str, Any]) -> Keyset:
-    unhexed = bytes.fromhex
-    epochs = [EpochKey(**{**key, "kid": unhexed(key["kid"]), "public": unhexed(key["public"])})
-              for key in fields["epoch_keys"]]  # fmt: skip
-    receipts = [ReceiptKey(unhexed(key["kid"]), unhexed(key["public"]))
-                for key in fields["receipt_keys"]]  # fmt: skip
-    return Keyset(
-        version=int(fields["version"]),
-        tenant=str(fields["tenant"]),
-        epoch_keys=tuple(epochs),
-        receipt_keys=tuple(receipts),
-        revoked=tuple(map(unhexed, fields["revoked"])),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from central.keys import backup
 from central.keys.authority import init_authority
 from central.keys.backup import restore
 from central.keys.destruction import destroy
+from central.keys.device import issue_device, revoke_device
 from central.keys.inventory import FILES, PARTS, hand_out, inventory
 from central.keys.place import KeyPlace, KeysError, read_keyset
 from central.keys.record import DAY_S, EPOCH, private_file, read_records
@@ -100,6 +102,27 @@ def test_handing_out_again_brings_what_is_new(place: KeyPlace, tmp_path: Path) -
     record = add_key(place, EPOCH, NOW)
     hand_out(place, "loader", tmp_path / "loader")
     assert private_file(KeyPlace(tmp_path / "loader"), EPOCH, record.kid).exists()
+
+
+def test_an_old_copy_of_the_key_directory_hands_nothing_out_over_what_is_newer(
+    place: KeyPlace, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(place.directory, old)
+    issue_device(place.directory, "t01", tmp_path / "b")
+    hand_out(place, "collector", tmp_path / "collector")
+    with pytest.raises(KeysError, match="knows of t01"):
+        hand_out(KeyPlace(old), "collector", tmp_path / "collector")
+    shutil.copy(place.devices, old)
+    revoke_device(place.directory, "t01")
+    hand_out(place, "collector", tmp_path / "collector")
+    with pytest.raises(KeysError, match="version 2"):
+        hand_out(KeyPlace(old), "collector", tmp_path / "collector")
+    shutil.copy(place.keyset, old)
+    with pytest.raises(KeysError, match="knows of t01"):
+        hand_out(KeyPlace(old), "collector", tmp_path / "collector")
+    shutil.copy(place.devices, old)
+    assert hand_out(KeyPlace(old), "collector", tmp_path / "collector")
 
 
 def test_moving_leaves_the_secret_in_one_place_only(place: KeyPlace, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,10 @@ from central.keys.root import (
     sign_asked,
     take_keyset,
     waiting,
+    wanted_keyset,
 )
 from central.keys.rotation import add_key, revoke_key
+from wire.keyset import encode_keyset
 
 NOW = 1_772_000_000
 
@@ -37,6 +40,13 @@ def office(tmp_path: Path, root: Path) -> KeyPlace:
     """A key directory whose root was taken away after the first keyset."""
     init_authority(tmp_path / "k", "demo", broker_hosts=["b"], now_utc_s=NOW, root=root)
     return KeyPlace(tmp_path / "k")
+
+
+def asking(office: KeyPlace, **changed: Any) -> bytes:
+    """A request that the office never makes."""
+    form, _, follows = make_request(office).decode().splitlines()
+    keyset = replace(wanted_keyset(office), **changed)
+    return f"{form}\n{encode_keyset(keyset).hex()}\n{follows}\n".encode()
 
 
 def signed(root: Path, request: bytes) -> bytes:
@@ -114,11 +124,9 @@ def test_an_old_copy_of_the_key_directory_cannot_bring_a_revoked_key_back(
     with pytest.raises(KeysError, match="has signed version 2 already"):
         read_request(root, make_request(KeyPlace(old)))
     take_keyset(KeyPlace(old), newest)
-    forged = json.loads(make_request(KeyPlace(old)))
-    assert stolen.kid.hex() in forged["keyset"]["revoked"]
-    forged["keyset"]["revoked"] = []
+    assert stolen.kid in wanted_keyset(KeyPlace(old)).revoked
     with pytest.raises(KeysError, match="come back"):
-        read_request(root, json.dumps(forged).encode())
+        read_request(root, asking(KeyPlace(old), revoked=()))
 
 
 def test_the_root_refuses_what_is_not_its_own_tenants(office: KeyPlace, tmp_path: Path) -> None:
@@ -163,22 +171,28 @@ def test_a_request_that_leaves_devices_without_keys_is_refused(
     office: KeyPlace, root: Path
 ) -> None:
     add_key(office, EPOCH, NOW)
-    asked = json.loads(make_request(office))
     for name in ("epoch_keys", "receipt_keys"):
-        bare = {**asked, "keyset": {**asked["keyset"], name: []}}
         with pytest.raises(KeysError, match="leaves no epoch key or no receipt key"):
-            read_request(root, json.dumps(bare).encode())
+            read_request(root, asking(office, **{name: ()}))
+
+
+def test_a_request_that_leaves_a_version_out_is_refused(office: KeyPlace, root: Path) -> None:
+    add_key(office, EPOCH, NOW)
+    with pytest.raises(KeysError, match="asks for version 9 after 1"):
+        read_request(root, asking(office, version=9))
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         lambda r: r[:-20],
-        lambda r: b"[]",
+        lambda r: r[:-21] + b"\n",
+        lambda r: b"",
+        lambda r: b"\n\n\n",
         lambda r: r.replace(b"request 1", b"request 2"),
-        lambda r: r.replace(b'"version": 2', b'"version": 3'),
-        lambda r: r.replace(b'"suite": 1', b'"suit": 1'),
-        lambda r: r.replace(b'"follows": "d2', b'"follows": "d3'),
+        lambda r: r.replace(b"\n86", b"\n87"),
+        lambda r: r.replace(b"\nd2", b"\nd3"),
+        lambda r: r + r,
         lambda r: b"\xff\xfe",
     ],
 )
@@ -191,6 +205,20 @@ def test_a_damaged_request_is_refused_with_a_message(
     assert damaged != request
     with pytest.raises(KeysError, match=r"anew|did not sign"):
         read_request(root, damaged)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kid": b"short"}, {"public": bytes(31)}, {"not_after_utc_s": 0}, {"not_before_utc_s": -1}],
+)
+def test_the_root_signs_nothing_that_devices_would_refuse(
+    office: KeyPlace, root: Path, wrong: dict[str, Any]
+) -> None:
+    add_key(office, EPOCH, NOW)
+    keyset = wanted_keyset(office)
+    broken = replace(keyset.epoch_keys[-1], **wrong)
+    with pytest.raises(KeysError, match="not a request"):
+        read_request(root, asking(office, epoch_keys=(broken,)))
 
 
 def test_keys_in_force_whose_records_are_lost_stay_in_the_keyset(
