@@ -30,6 +30,7 @@ from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
+from agent.takeover import TakeOvers
 from agent.tls_time import ClockedContext
 from wire import topics
 
@@ -39,6 +40,12 @@ KEEPALIVE_S = 900
 SESSION_EXPIRY_S = 7 * 86_400
 _RECONNECT_S = (1.0, 900.0)
 _STATE_EVERY_S = 2.0
+_TAKEN_OVER = 0x8E
+_TAKEN_OVER_ATTEMPTS = 6
+"""Reconnecting after a take-over waits as after so many failures: two must not chase each other."""
+_LASTING_S = 60.0
+"""A connection that ends sooner counts as another failure: not every broker says that it was
+taken over."""
 
 
 class Publisher:
@@ -78,6 +85,8 @@ class Publisher:
         # as well would lock both threads for ever. So acknowledgements are left here.
         self._acknowledged: deque[int] = deque()
         self._attempts = 0
+        self._lasting_s = float("inf")
+        self._takeovers = TakeOvers()
         self._shown_state = ""
         self._state_after_s = 0.0
         self._last_receipt_utc_s: int | None = None
@@ -117,9 +126,13 @@ class Publisher:
 
     def tick(self) -> None:
         """Send what may be sent now; publish the state if it changed."""
+        now_s = time.monotonic()
+        if self._takeovers.over(now_s):
+            self._faults.over("clone")
         if not self.connected:
             return
-        now_s = time.monotonic()
+        if now_s >= self._lasting_s:
+            self._attempts = 0
         self._send_more(now_s)
         self._show_state(now_s)
 
@@ -210,8 +223,7 @@ class Publisher:
             )
             self._draw_reconnect_delay(client)
             return
-        self._attempts = 0
-        self._draw_reconnect_delay(client)
+        self._lasting_s = time.monotonic() + _LASTING_S
         client.subscribe(topics.down(self._cn), qos=1)
         now_s = time.monotonic()
         with self._lock:
@@ -232,9 +244,20 @@ class Publisher:
     ) -> None:
         with self._lock:
             self._sending.disconnect()
+        if reason.value == _TAKEN_OVER:
+            self._taken_over()
         if reason.is_failure:
             self._faults.report("broker", f"connection lost: {reason}; tried again")
             self._draw_reconnect_delay(client)
+
+    def _taken_over(self) -> None:
+        self._attempts = max(self._attempts, _TAKEN_OVER_ATTEMPTS)
+        if self._takeovers.seen(time.monotonic()):
+            self._faults.report(
+                "clone",
+                f"another client takes over the connection of {self._cn} again and again: a copy "
+                "of this card runs elsewhere; revoke the device and enrol it anew",
+            )
 
     def _on_publish(self, _c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
         self._acknowledged.append(mid)
@@ -276,9 +299,7 @@ class Publisher:
         self._wake()
 
 
-def tls_context(
-    broker: BrokerConfig, now_utc_s: Callable[[], float] = time.time
-) -> ssl.SSLContext:
+def tls_context(broker: BrokerConfig, now_utc_s: Callable[[], float] = time.time) -> ssl.SSLContext:
     """TLS 1.3 only, the broker's name checked, our certificate shown.
 
     Certificates are held against `now_utc_s` where the machine's clock is behind it.

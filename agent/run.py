@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clock_trust import AgentClock, Believed, build_clock
 from agent.config import AgentConfig
 from agent.device_log import DeviceLog
-from agent.health import Counters, Faults, serve_metrics
+from agent.health import ALARMS, Counters, Faults, serve_metrics
 from agent.keyring import Keyring
 from agent.poll.lines import (
     Line,
@@ -192,6 +192,7 @@ class Agent:
             "clock": self._clock_quality(now_utc_s, receipt_utc_s or 0),
             "clock_by": self._clock.trusted_by,
             "held": view.held,
+            "alarms": [key for key in ALARMS if key in self.faults.present()],
             "recovery": {
                 "known": sum(known for known, _ in progress),
                 "expected": sum(expected for _, expected in progress),

@@ -129,7 +129,6 @@ class Reception:
         save, prune."""
         answers = self._follow_keys()
         answers += self._tell_unopened()
-        self._fleet.save()
         self._metrics.set(ONLINE, self._fleet.online)
         self._metrics.set(ALARMS, self._fleet.alarms)
         if self._monotonic_s() - self._pruned_s > _PRUNE_EVERY_S:
@@ -140,6 +139,7 @@ class Reception:
             dropped = self._journal.prune(before, self._progress.loaded_upto())
             if dropped:
                 log.info("%d days of the journal before %s dropped, all loaded", dropped, before)
+        self._fleet.save()
         return answers
 
     def _receipts(
@@ -218,6 +218,8 @@ class Reception:
         born = not was_online or before.get("boot") != state.get("boot")
         if self._clones.birth(device, str(state.get("boot")), self._monotonic_s()):
             self._alarm(seen, "two starts of it come and go in turn", now_utc_s)
+        if isinstance(told := state.get("alarms"), list) and told:
+            self._alarm(seen, f"its own alarms: {', '.join(map(str, told))[:100]}", now_utc_s)
         return self._greet(device, state, born, now_utc_s)
 
     def _greet(
@@ -259,7 +261,8 @@ class Reception:
     def _alarm(self, seen: DeviceSeen, what: str, now_utc_s: int) -> None:
         """Its card was restored from a copy, or another concentrator runs with its keys."""
         seen.alarm = Alarm(now_utc_s, what)
-        self._say("clone", f"{seen.device}: {what}; if nobody restored its card, revoke it")
+        detail = f"{seen.device}: {what}; if nobody restored its card, revoke it"
+        self._say("clone", detail, "alarm (%s): %s")
 
     def _follow_keys(self) -> list[Answer]:
         """Read keyset and devices again when their files changed; a newer keyset goes to all."""
@@ -311,12 +314,12 @@ class Reception:
             for first in range(0, len(told), _MOST_NACKS)
         ]
 
-    def _say(self, reason: str, detail: str) -> None:
+    def _say(self, reason: str, detail: str, form: str = "not taken (%s): %s") -> None:
         """Log the first of a kind, then at most one per 10 s: nobody may flood the log."""
         now_s = self._monotonic_s()
         if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
             self._said_s[reason] = now_s
-            log.warning("not taken (%s): %s", reason, detail)
+            log.warning(form, reason, detail)
 
 
 def _no_number(word: str) -> float:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from agent_bench import T0, Central, S, SetClock, edge, start_writer
 from broker_bench import Broker
 from paho.mqtt.enums import CallbackAPIVersion
 
+from agent import publish
 from agent.health import Counters, Faults
 from agent.publish import Publisher, tls_context
 from wire import topics
@@ -69,9 +72,10 @@ class Collector:
 class Site:
     """An agent's writer and publisher, its broker and central."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, started: bool = True) -> None:
         self.broker = Broker(folder / "broker")
-        self.broker.start()
+        if started:
+            self.broker.start()
         self.central = Central()
         self.counters = Counters()
         keyring = self.central.enrol(folder)
@@ -93,7 +97,8 @@ class Site:
             state=self.state,
             wake=lambda: None,
         )
-        self.publisher.start()
+        if started:
+            self.publisher.start()
         self.collector = Collector(self.broker, self.central)
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick)
@@ -197,3 +202,34 @@ def test_a_newer_keyset_is_taken_and_kept_an_older_refused(site: Site, tmp_path:
     assert site.until(lambda: site.counters.snapshot()["receipts_refused_total"] == 1)
     assert site.keyring.version == 5
     assert (tmp_path / "kept.cose").exists()
+
+
+def test_a_connection_that_is_taken_over_twice_within_the_hour_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_RECONNECT_S", (0.01, 0.05))
+    site = Site(tmp_path, started=False)
+    served = threading.Thread(target=take_over_all, args=(site.broker, 2))
+    served.start()
+    site.publisher.start()
+    try:
+        assert site.until(lambda: "clone" in site.faults.present())
+        assert "revoke" in site.faults.present()["clone"]
+    finally:
+        served.join()
+        site.close()
+
+
+def take_over_all(broker: Broker, times: int) -> None:
+    """Answer as a broker does that lets another client of the same name in."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(broker.folder / "broker.crt", broker.folder / "broker.key")
+    with socket.create_server(("127.0.0.1", broker.port)) as listening:
+        for _ in range(times):
+            connection, _ = listening.accept()
+            with context.wrap_socket(connection, server_side=True) as tls:
+                assert tls.recv(4096)[0] == 0x10, "CONNECT"
+                tls.sendall(bytes.fromhex("2003000000"))  # CONNACK
+                tls.sendall(bytes.fromhex("e0018e"))  # DISCONNECT: session taken over
+                with contextlib.suppress(OSError):
+                    tls.unwrap()
