@@ -70,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_fuzz_options(kinds)
     _add_receipts_options(kinds)
 
+    from hil.powercut.run import add_powercut_options
+
+    add_powercut_options(
+        commands.add_parser("powercut", help="cut the power at every write of agent and collector")
+    )
+
     meters = commands.add_parser("meters", help="host simulated meters on serial lines")
     meters.add_argument("--plan", type=Path, required=True, help="what to host (JSON)")
 
@@ -138,6 +144,10 @@ def _run(options: argparse.Namespace) -> int:
         from hil.demo.run import run_demo
 
         return run_demo(options)
+    if options.command == "powercut":
+        from hil.powercut.run import run_powercut
+
+        return run_powercut(options)
     if options.command == "bench":
         from hil.bench.run import run_bench
 

@@ -43,7 +43,19 @@ def _dlms() -> Iterator[Figure | str]:
     yield from dlms_figures()
 
 
-PARTS: Mapping[str, Part] = {"block": _block, "chain": _chain, "dlms": _dlms, "modbus": _modbus}
+def _powercut() -> Iterator[Figure | str]:
+    from hil.bench.powercut import powercut_figures
+
+    yield from powercut_figures()
+
+
+PARTS: Mapping[str, Part] = {
+    "block": _block,
+    "chain": _chain,
+    "dlms": _dlms,
+    "modbus": _modbus,
+    "powercut": _powercut,
+}
 
 
 def run_bench(part: str | None, json_file: Path | None, parts: Mapping[str, Part] = PARTS) -> int:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Installation:
     clock: SharedClock = field(init=False)
     api_port: int = field(init=False)
     broker_port: int = field(init=False)
+    under: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Words before the command of a part or an agent: what it is to run under."""
 
     def __post_init__(self) -> None:
         self.town = self.choice.load()
@@ -121,7 +123,8 @@ class Installation:
     def start_central_part(self, part: str) -> None:
         """Start `collect`, `load` or `api`."""
         config = str(self.layout.central_config)
-        self.processes.start(part, [*_module("central.cli"), part, "--config", config])
+        command = [*_module("central.cli"), part, "--config", config]
+        self.processes.start(part, [*self.under.get(part, ()), *command])
 
     def start_meters(self) -> None:
         """Start the processes that host the simulated meters, and wait for their lines."""
@@ -153,8 +156,9 @@ class Installation:
             self.start_agent(device)
 
     def start_agent(self, device: str) -> None:
-        config = str(self.layout.agent_config(device))
-        self.processes.start(f"agent-{device}", [*_module("agent.cli"), "run", "--config", config])
+        name = f"agent-{device}"
+        command = [*_module("agent.cli"), "run", "--config", str(self.layout.agent_config(device))]
+        self.processes.start(name, [*self.under.get(name, ()), *command])
 
     def kill_and_start(self, name: str) -> None:
         """kill -9 the process and start it again as it was."""
