@@ -36,9 +36,7 @@ def told_by(request: bytes) -> bytes:
     return value.value
 
 
-def request_of(
-    *names: str, told: bytes | None, key: ec.EllipticCurvePrivateKey = TLS_KEY
-) -> bytes:
+def request_of(*names: str, told: bytes | None, key: ec.EllipticCurvePrivateKey = TLS_KEY) -> bytes:
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names]
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
     if told is not None:
@@ -90,9 +88,7 @@ def test_a_sign_key_of_somebody_else_is_refused() -> None:
             "algorithm -7",
         ),
         (
-            request_of(
-                "demo-t01", told=told_by(GOOD), key=ec.generate_private_key(ec.SECP384R1())
-            ),
+            request_of("demo-t01", told=told_by(GOOD), key=ec.generate_private_key(ec.SECP384R1())),
             "expected one of P-256",
         ),
     ],
