@@ -101,6 +101,9 @@ def read_request(data: bytes) -> Request:
             raise RequestError("the request's key: expected one of P-256")
         if not request.is_signature_valid:
             raise RequestError("the request is not signed with its own key")
+        if not data.endswith(b"\0" + request.signature):
+            # X.690 8.6.2: the byte before says how many bits of the last one do not count.
+            raise RequestError("the request's signature: expected whole bytes")
         told = _told(request)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         if isinstance(error, RequestError):

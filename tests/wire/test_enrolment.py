@@ -105,3 +105,13 @@ def test_no_byte_of_a_request_can_be_changed(at: int, by: int) -> None:
     changed[at] ^= by
     with pytest.raises(RequestError):
         read_request(bytes(changed))
+
+
+def test_a_signature_said_to_end_within_a_byte_is_refused() -> None:
+    signed = (request_of("demo-t01", told=told_by(GOOD)) for _ in range(100))
+    good = next(request for request in signed if not request[-1] & 1)
+    signature = x509.load_der_x509_csr(good).signature
+    bits_left_out = len(good) - len(signature) - 1
+    changed = good[:bits_left_out] + b"\1" + good[bits_left_out + 1 :]
+    with pytest.raises(RequestError, match="whole bytes"):
+        read_request(changed)
