@@ -20,6 +20,8 @@ from agent.config_lines import LineConfig as LineConfig
 from agent.config_lines import MeterConfig as MeterConfig
 from agent.config_lines import read_line, read_meter
 from agent.credentials import CredentialsConfig
+from agent.keys import providers
+from agent.keys.folder import CURRENT, Generation
 from agent.places import Places
 from agent.tables import ConfigError as ConfigError
 from agent.tables import Table, error_at
@@ -37,10 +39,13 @@ class BrokerConfig:
     """Where the broker is and how the agent proves who it is."""
 
     host: str
+    """Empty: where the centre said at enrolment (`agent.enrol.enrolled`)."""
     port: int
     ca_file: Path
     cert_file: Path
     key_file: Path
+    systemd: str | None = None
+    """Name of the unit's credential that `key_file` is sealed under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,12 @@ class KeysConfig:
     sign_key_file: Path
     root_public_file: Path
     keyset_file: Path
+    folder: Path | None = None
+    """Where `enrol` keeps keys and certificates; None: the files are a bundle of the centre."""
+    provider: str = providers.DEFAULT
+    """Who keeps the sign key: a name of `agent.keys.providers`."""
+    systemd: str | None = None
+    """Name of the unit's credential that private keys are sealed under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +147,7 @@ class _Document:
         lines = tuple(read_line(table) for table in self.tables("line"))
         by_name = {line.name: line for line in lines}
         credentials = self.table("credentials") if "credentials" in self.content else None
+        keys = _keys(self.table("keys"))
         config = AgentConfig(
             tenant=tenant,
             device=device,
@@ -151,8 +163,8 @@ class _Document:
             clock_file=agent.optional_path("clock_file"),
             dlms_system_title=_system_title(agent),
             credentials=None if credentials is None else _credentials(credentials),
-            broker=_broker(self.table("broker")),
-            keys=_keys(self.table("keys")),
+            broker=_broker(self.table("broker", optional=keys.folder is not None), keys),
+            keys=keys,
             lines=lines,
             meters=tuple(read_meter(table, by_name) for table in self.tables("meter")),
             places=self.places,
@@ -163,8 +175,8 @@ class _Document:
         self._refuse_pushed_without_names(config)
         return config
 
-    def table(self, name: str) -> Table:
-        values = self.content.get(name)
+    def table(self, name: str, *, optional: bool = False) -> Table:
+        values = self.content.get(name, {} if optional else None)
         if not isinstance(values, Mapping):
             raise self.error(name, 0, None, "is missing", f"add a table [{name}]")
         return Table(self.places, name, 0, values)
@@ -250,26 +262,58 @@ def _address(meter: MeterConfig, key: str) -> tuple[str, ...] | None:
     return (meter.line, own, *woken)
 
 
-def _broker(table: Table) -> BrokerConfig:
+def _broker(table: Table, keys: KeysConfig) -> BrokerConfig:
+    """Whoever has enrolled has certificates in the folder of keys, and may leave out the rest."""
+    if keys.folder is None:
+        files = {key: table.path(key) for key in ("ca_file", "cert_file", "key_file")}
+    else:
+        current = Generation(keys.folder / CURRENT)
+        files = {
+            "ca_file": current.authority_certificate,
+            "cert_file": current.tls_certificate,
+            "key_file": current.tls_key,
+        }
+    as_enrolled = keys.folder is not None and not table.has("host")
     broker = BrokerConfig(
-        host=table.text("host"),
+        host="" if as_enrolled else table.text("host"),
         port=table.number("port", 1, 65535, 8883),
-        ca_file=table.path("ca_file"),
-        cert_file=table.path("cert_file"),
-        key_file=table.path("key_file"),
+        systemd=keys.systemd,
+        **files,
     )
+    if as_enrolled and table.has("port"):
+        raise table.error("port", "stands without host", "add host, or remove both")
     table.finish()
     return broker
 
 
 def _keys(table: Table) -> KeysConfig:
+    folder = table.optional_path("folder")
+    if folder is None:
+        keys = KeysConfig(
+            sign_key_file=table.path("sign_key_file"),
+            root_public_file=table.path("root_public_file"),
+            keyset_file=table.path("keyset_file"),
+        )
+        table.finish()
+        return keys
+    current = Generation(folder / CURRENT)
     keys = KeysConfig(
-        sign_key_file=table.path("sign_key_file"),
-        root_public_file=table.path("root_public_file"),
-        keyset_file=table.path("keyset_file"),
+        sign_key_file=current.sign_key,
+        root_public_file=current.root_public,
+        keyset_file=current.keyset,
+        folder=folder,
+        provider=table.choice("provider", tuple(providers.PROVIDERS), providers.DEFAULT),
+        systemd=_credential(table),
     )
     table.finish()
     return keys
+
+
+def _credential(table: Table) -> str | None:
+    table.know("systemd")
+    if not table.has("systemd"):
+        return None
+    return table.matching("systemd", _CREDENTIAL, "the name of a credential of the unit")
 
 
 def _credentials(table: Table) -> CredentialsConfig:
@@ -283,9 +327,7 @@ def _credentials(table: Table) -> CredentialsConfig:
         )
     config = CredentialsConfig(
         file=table.optional_path("file"),
-        systemd=table.matching("systemd", _CREDENTIAL, "the name of a credential of the unit")
-        if table.has("systemd")
-        else None,
+        systemd=_credential(table),
         command=_command(table) if table.has("command") else (),
         timeout_s=table.number("timeout_s", 1, 60, 10),
     )

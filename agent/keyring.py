@@ -10,17 +10,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.keys.at_rest import KeyringError as KeyringError
+from agent.keys.at_rest import read_hex_key, read_secret
 from agent.store.identity import replace_file
 
 if TYPE_CHECKING:
-    from wire.envelope import DeviceSigner
+    from agent.keys.providers import KeyProvider
+    from wire.envelope import BatchSigner
     from wire.keyset import EpochKey, Keyset
-
-_KEY_BYTES = 32
-
-
-class KeyringError(ValueError):
-    """A key file or keyset cannot be used; the message says which and what to do."""
 
 
 class NoEpochKey(KeyringError):
@@ -31,26 +28,36 @@ class Keyring:
     """Signs, chooses the epoch key, keeps the newest keyset. Used by writer and network thread."""
 
     def __init__(
-        self, tenant: str, sign_key_file: Path, root_public_file: Path, kept_file: Path
+        self,
+        tenant: str,
+        sign_key_file: Path,
+        root_public_file: Path,
+        kept_file: Path,
+        provider: KeyProvider | None = None,
     ) -> None:
+        """`provider` knows what lies in `sign_key_file`; an Ed25519 key if none is given."""
         self._tenant = tenant
         self._sign_key_file = sign_key_file
-        self._root_public = read_hex_key(root_public_file, secret=False)
-        self._seed = read_hex_key(sign_key_file, secret=True)
+        self._root_public = read_hex_key(root_public_file)
+        read_secret(sign_key_file)
         self._kept_file = kept_file
-        self._signer: DeviceSigner | None = None
+        self._provider = provider
+        self._signer: BatchSigner | None = None
         self._keyset: Keyset | None = None
         self._lock = threading.Lock()
 
     @property
-    def signer(self) -> DeviceSigner:
-        """The device's signing key."""
+    def signer(self) -> BatchSigner:
+        """Whoever signs with the device's key; raises KeyringError."""
         with self._lock:
             if self._signer is None:
-                from wire.envelope import DeviceSigner
-
-                self._signer = DeviceSigner(self._seed)
+                self._signer = self._opened()
             return self._signer
+
+    def take_new_key(self) -> None:
+        """Sign with the key that lies there now; raises KeyringError, and the old one signs on."""
+        with self._lock:
+            self._signer = self._opened()
 
     @property
     def keyset(self) -> Keyset:
@@ -93,6 +100,11 @@ class Keyring:
         except KeysetError as error:
             raise NoEpochKey(str(error)) from error
 
+    def _opened(self) -> BatchSigner:
+        from agent.keys.providers import Ed25519File
+
+        return (self._provider or Ed25519File()).open(self._sign_key_file)
+
     def _take(self, data: bytes) -> bool:
         from wire.keyset import verify_keyset
 
@@ -103,24 +115,3 @@ class Keyring:
         if newer:
             self._keyset = keyset
         return newer
-
-
-def read_hex_key(path: Path, *, secret: bool) -> bytes:
-    """32 bytes written as hex; a secret must not be readable by others. Raises KeyringError."""
-    try:
-        mode = path.stat().st_mode & 0o777
-        text = path.read_text(encoding="ascii").strip()
-        key = bytes.fromhex(text)
-    except OSError as error:
-        raise KeyringError(
-            f"{path}: cannot be read ({error.strerror}); copy the file there"
-        ) from error
-    except ValueError as error:
-        raise KeyringError(f"{path}: expected {_KEY_BYTES} bytes as hex digits; {error}") from error
-    if len(key) != _KEY_BYTES:
-        raise KeyringError(f"{path}: expected {_KEY_BYTES} bytes as hex digits, came {len(key)}")
-    if secret and mode & 0o077:
-        raise KeyringError(
-            f"{path}: mode {mode:o} lets others read the signing key; run chmod 600 {path}"
-        )
-    return key

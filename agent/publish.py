@@ -28,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.config import BrokerConfig
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
+from agent.keys.at_rest import read_secret, unit_secret
 from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
 from agent.takeover import TakeOvers
@@ -303,13 +304,17 @@ def tls_context(broker: BrokerConfig, now_utc_s: Callable[[], float] = time.time
     """TLS 1.3 only, the broker's name checked, our certificate shown.
 
     Certificates are held against `now_utc_s` where the machine's clock is behind it.
-    Raises OSError or ssl.SSLError (also an OSError) if a file is missing or no certificate.
+    Raises OSError or ssl.SSLError (also an OSError) if a file is missing or no certificate,
+    KeyringError if others may read the key, or its secret is missing.
     """
     context = ClockedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.now_utc_s = now_utc_s
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(broker.ca_file)
-    context.load_cert_chain(broker.cert_file, broker.key_file)
+    read_secret(broker.key_file)
+    # Without a password OpenSSL would ask for one at the terminal.
+    secret = unit_secret(broker.systemd) or b""
+    context.load_cert_chain(broker.cert_file, broker.key_file, password=secret)
     return context
 
 

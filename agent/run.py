@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clock_trust import AgentClock, Believed, build_clock
 from agent.config import AgentConfig
 from agent.device_log import DeviceLog
+from agent.enrol.enrolled import broker_of, provider_of
 from agent.health import ALARMS, Counters, Faults, serve_metrics
 from agent.keyring import Keyring
 from agent.poll.lines import (
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("loadscape.agent")
 
+KEPT_KEYSET_FILE = "keyset.cose"
+"""The newest keyset that came over the broker, in the data folder."""
 _WAKE_S = 0.2
 _STATUS_EVERY_S = 2.0
 _LINES_END_S = 0.8
@@ -71,7 +74,8 @@ def keyring_of(config: AgentConfig) -> Keyring:
         config.tenant,
         config.keys.sign_key_file,
         config.keys.root_public_file,
-        config.data_dir / "keyset.cose",
+        config.data_dir / KEPT_KEYSET_FILE,
+        provider_of(config.keys),
     )
     keyring.load(config.keys.keyset_file)
     return keyring
@@ -114,7 +118,7 @@ class Agent:
             trust=self._clock,
         )
         self._publisher = Publisher(
-            config.broker,
+            broker_of(config),
             config.tenant,
             config.device,
             boot=self._boot,

@@ -11,13 +11,14 @@ import os
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
+from agent.enrol.enrolled import provider_of
 from agent.run import clock_of, keyring_of
 from agent.status_file import is_running, read_status
 from wire.clock import Clock
@@ -101,15 +102,19 @@ def _folder(config: AgentConfig) -> Finding:
 
 
 def _keys(config: AgentConfig, now_utc_s: float) -> Finding:
-    from agent.keyring import KeyringError, read_hex_key
+    from agent.keys.at_rest import KeyringError, read_hex_key
 
     keys = config.keys
-    for key, path, secret in (
-        ("sign_key_file", keys.sign_key_file, True),
-        ("root_public_file", keys.root_public_file, False),
-    ):
+    if keys.folder is not None and not keys.sign_key_file.parent.exists():
+        problem = f"{keys.folder}: nothing is enrolled there; run loadscape-agent enrol"
+        return _wrong(config, "keys", "keys", "folder", problem)
+    looks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("sign_key_file", lambda: provider_of(keys).open(keys.sign_key_file)),
+        ("root_public_file", lambda: read_hex_key(keys.root_public_file)),
+    )
+    for key, look in looks:
         try:
-            read_hex_key(path, secret=secret)
+            look()
         except KeyringError as error:
             return _wrong(config, "keys", "keys", key, str(error))
     try:
@@ -150,6 +155,7 @@ def _credentials(config: AgentConfig) -> list[Finding]:
 
 
 def _certificates(config: AgentConfig) -> Iterator[Finding]:
+    from agent.keys.at_rest import KeyringError
     from agent.publish import tls_context
 
     broker = config.broker
@@ -168,6 +174,9 @@ def _certificates(config: AgentConfig) -> Iterator[Finding]:
             "three from one bundle"
         )
         yield _wrong(config, "certificate", "broker", "cert_file", problem)
+        return
+    except KeyringError as error:
+        yield _wrong(config, "certificate", "broker", "key_file", str(error))
         return
     yield _certificate(config, broker.cert_file)
 

@@ -125,7 +125,7 @@ def issue(
             serialization.NoEncryption(),
         )
     )
-    for suffix in ("crt", "key"):
-        (folder / f"{file}.{suffix}").chmod(0o644)
+    (folder / f"{file}.crt").chmod(0o644)
+    (folder / f"{file}.key").chmod(0o600)
     folder.chmod(0o755)
     return certificate, key

@@ -1,0 +1,1 @@
+"""The device's side of enrolment: the first certificate by a token, and its renewal."""
