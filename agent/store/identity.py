@@ -14,6 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+SUFFIX_BESIDE = ".new"
+"""Of a file that is about to take the place of the one without it."""
 NO_HASH = bytes(16)
 """What the first batch of a stream names as its predecessor."""
 
@@ -75,7 +77,7 @@ def write_identity(path: Path, common_name: str, head: StreamHead) -> None:
 
 def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
     """Write beside and rename, so that a reader sees the old or the new content, never half."""
-    beside = path.with_name(path.name + ".new")
+    beside = path.with_name(path.name + SUFFIX_BESIDE)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         written = os.write(descriptor, content)
