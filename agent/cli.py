@@ -23,6 +23,7 @@ from agent.commands import (
     clock,
     decommission,
     doctor,
+    enrol,
     events,
     profile,
     read,
@@ -71,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="name")
     _add(commands, "run", "read the meters until SIGTERM or Ctrl-C", _with_config(_run))
+    text = "make the device's keys and get its first certificate by a token of the centre"
+    enrol.add(_json(_add(commands, "enrol", text, _with_config(enrol.run))))
     checking = _with_config(check.run)
     _json(_add(commands, "check", "say what is wrong with configuration, keys, ports", checking))
     text = "say who answers on a line and which models fit"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
-from agent.enrol.enrolled import provider_of
+from agent.enrol.enrolled import broker_of, provider_of
 from agent.run import clock_of, keyring_of
 from agent.status_file import is_running, read_status
 from wire.clock import Clock
@@ -66,8 +66,7 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
 def check(config: AgentConfig) -> Iterator[Finding]:
     """All findings, in the order of the file."""
     yield _folder(config)
-    broker = config.broker
-    yield Finding("broker", f"{broker.host}:{broker.port} as {config.common_name} (not contacted)")
+    yield _broker(config)
     yield from _certificates(config)
     try:
         clock = clock_of(config)
@@ -99,6 +98,16 @@ def _folder(config: AgentConfig) -> Finding:
         problem = f"{folder}: cannot be written; chown it to the agent's user"
         return _wrong(config, "data_dir", "agent", "data_dir", problem)
     return Finding("data_dir", f"{config.data_dir}, intervals of {config.interval_min} min")
+
+
+def _broker(config: AgentConfig) -> Finding:
+    from agent.keys.at_rest import KeyringError
+
+    try:
+        broker = broker_of(config)
+    except KeyringError as error:
+        return _wrong(config, "broker", "keys", "folder", str(error))
+    return Finding("broker", f"{broker.host}:{broker.port} as {config.common_name} (not contacted)")
 
 
 def _keys(config: AgentConfig, now_utc_s: float) -> Finding:

@@ -120,6 +120,13 @@ def _tell(redactor: Redactor, folder: Path, table: str, key: str, value: str) ->
                 _folder(redactor, Path(value).parent)
             else:
                 redactor.name("host", value.rpartition(":")[0].strip("[]") or value)
+        case "keys", "folder":
+            _folder(redactor, folder / value)
+            for name in ("sign.key", "tls.key"):
+                for file in (folder / value).glob(f"*/{name}"):
+                    _tell_secret(redactor, file)
+        case "keys", "systemd":
+            redactor.name("credentials", value)
         case _, _ if key.endswith("_file") or key in ("data_dir", "file"):
             file = folder / value
             _folder(redactor, file if key == "data_dir" else file.parent)
