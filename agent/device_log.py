@@ -26,6 +26,7 @@ CODES = {
     "restamped": "so many held intervals got their right ends, the last moved by so much",
     "stamps_unknown": "so many held intervals keep the flag of an untrusted clock",
     "keyset": "a newer keyset was taken",
+    "renewed": "new keys and their certificate are in use: which key, until when",
     "stream": "a new stream was begun: why",
     "gone": "central can no longer open a batch whose rows are no longer there",
     "lost": "intervals or events without a receipt were dropped: how many, why",

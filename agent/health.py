@@ -47,6 +47,7 @@ _GAUGE_HELP = {
     "clock_trusted": "1 while somebody vouches for the clock, else 0.",
     "clock_correction_seconds": "How far the agent's clock is ahead of the machine's.",
     "clock_steps": "How often the clock was set since the start.",
+    "certificate_ends_utc_seconds": "When the device's certificate ends, UTC.",
     "lines_open": "Serial lines whose port is open.",
     "meters_failing": "Meters that did not answer the last time.",
     "recovery_known_intervals": "Intervals of the recovery window that are known.",
@@ -70,8 +71,8 @@ _EACH_HELP = {
 METRICS = {**_HELP, **_GAUGE_HELP, **_EACH_HELP}
 """Everything on /metrics, without the prefix `loadscape_agent_`, and what it means."""
 
-ALARMS = ("clone", "rollback")
-"""Faults that central is told of: another one may run with this agent's keys."""
+ALARMS = ("clone", "rollback", "certificate")
+"""Faults that central is told of: somebody has to act there."""
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each label."""

@@ -78,7 +78,6 @@ class Publisher:
         self._faults = faults
         self._state = state
         self._wake = wake
-        self._tls_utc_s = tls_utc_s
         self._lock = threading.Lock()
         self._sending = Sending(partial(counters.add, "batches_repeated_total"))
         self._mids: dict[int, tuple[bytes, int]] = {}
@@ -91,6 +90,7 @@ class Publisher:
         self._shown_state = ""
         self._state_after_s = 0.0
         self._last_receipt_utc_s: int | None = None
+        self._tls = tls_context(broker, tls_utc_s)
         self._client = self._new_client()
 
     @property
@@ -113,6 +113,19 @@ class Publisher:
             properties=_expiring(PacketTypes.CONNECT, "SessionExpiryInterval", SESSION_EXPIRY_S),
         )
         self._client.loop_start()
+
+    def show_new_certificate(self, broker: BrokerConfig) -> None:
+        """Connect anew with what lies in the files now; raises OSError or KeyringError.
+
+        Waits a second at most for paho's thread. While there is no connection, the next one
+        shows the new certificate; another address of the broker then waits for the next start.
+        """
+        show_certificate(self._tls, broker)
+        if self.connected:
+            self._broker = broker
+            self._client.disconnect()
+            self._client.loop_stop()
+            self.start()
 
     def stop(self) -> None:
         """Say that the agent goes away, and disconnect."""
@@ -196,7 +209,7 @@ class Publisher:
             protocol=mqtt.MQTTv5,
             reconnect_on_failure=True,
         )
-        client.tls_set_context(tls_context(self._broker, self._tls_utc_s))
+        client.tls_set_context(self._tls)
         client.max_inflight_messages_set(WINDOW + 4)
         client.will_set(topics.state(self._cn), self._offline(), qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -311,11 +324,16 @@ def tls_context(broker: BrokerConfig, now_utc_s: Callable[[], float] = time.time
     context.now_utc_s = now_utc_s
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(broker.ca_file)
+    show_certificate(context, broker)
+    return context
+
+
+def show_certificate(context: ssl.SSLContext, broker: BrokerConfig) -> None:
+    """Let connections to come show what lies in the files; raises as `tls_context` does."""
     read_secret(broker.key_file)
     # Without a password OpenSSL would ask for one at the terminal.
     secret = unit_secret(broker.systemd) or b""
     context.load_cert_chain(broker.cert_file, broker.key_file, password=secret)
-    return context
 
 
 def _expiring(packet: int, name: str, seconds: int) -> Properties:

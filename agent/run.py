@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from agent.clock_trust import AgentClock, Believed, build_clock
 from agent.config import AgentConfig
 from agent.device_log import DeviceLog
-from agent.enrol.enrolled import broker_of, provider_of
+from agent.enrol.enrolled import Validity, broker_of, provider_of
+from agent.enrol.renewal import Renewal, build_renewal
 from agent.health import ALARMS, Counters, Faults, serve_metrics
-from agent.keyring import Keyring
+from agent.keyring import Keyring, KeyringError
 from agent.poll.lines import (
     Line,
     Shared,
@@ -130,6 +131,9 @@ class Agent:
             wake=self._wake.set,
             tls_utc_s=self._clock.tls_utc_s,
         )
+        self._renewal: Renewal = build_renewal(
+            config, self._clock.now_utc_s, self.faults, self._go_over_to_new_keys
+        )
         self._lines: list[Line] = []
         self._notifier = Notifier.of(os.environ)
         self._watchdog = Watchdog(self._notifier, [], self.faults)
@@ -195,6 +199,7 @@ class Agent:
             else max(0, int(now_utc_s) - receipt_utc_s),
             "clock": self._clock_quality(now_utc_s, receipt_utc_s or 0),
             "clock_by": self._clock.trusted_by,
+            "certificate_ends_utc_s": int(self._renewal.ends_utc_s),
             "held": view.held,
             "alarms": [key for key in ALARMS if key in self.faults.present()],
             "recovery": {
@@ -280,6 +285,7 @@ class Agent:
             if not line.thread.is_alive() and not self._stop_event.is_set():
                 raise AgentFailed(f"the thread of line {line.thread.line} ended")
         self._look_at_clock()
+        self._renewal.tick()
         if self._keyring.version != self._keyset_told:
             self._keyset_told = self._keyring.version
             self.device_log.add("keyset", f"version={self._keyset_told}")
@@ -288,6 +294,15 @@ class Agent:
         if now_s >= self._status_after_s:
             self._status_after_s = now_s + _STATUS_EVERY_S
             self._write_status(running=True)
+
+    def _go_over_to_new_keys(self, validity: Validity) -> None:
+        try:
+            self._keyring.take_new_key()
+            self._publisher.show_new_certificate(broker_of(self._config))
+        except (KeyringError, OSError) as error:
+            raise AgentFailed(f"the renewed keys cannot be used: {error}") from error
+        kid = self._keyring.signer.kid.hex()
+        self.device_log.add("renewed", f"kid={kid} ends_utc_s={validity.not_after_utc_s:.0f}")
 
     def _look_at_clock(self) -> None:
         self._clock.look()
@@ -332,6 +347,7 @@ class Agent:
         lines = state["lines"]
         shown = {
             "outbox_batches": state["outbox"],
+            "certificate_ends_utc_seconds": int(self._renewal.ends_utc_s),
             "lines_open": sum(line["open"] for line in lines),
             "meters_failing": sum(len(line["failing"]) for line in lines),
             "recovery_known_intervals": state["recovery"]["known"],

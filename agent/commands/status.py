@@ -60,6 +60,8 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
     age = status["receipt_age_s"]
     yield f"receipt     {'none yet' if age is None else f'{_span(age)} old'}"
     yield f"keyset      {status['keyset']}"
+    if (ends_utc_s := status.get("certificate_ends_utc_s")) is not None:
+        yield f"certificate holds until {_instant(ends_utc_s)} UTC"
     known, expected = status["recovery"]["known"], status["recovery"]["expected"]
     if expected:
         share = f"{known / expected:.1%} of the last days ({known} of {expected} intervals)"
