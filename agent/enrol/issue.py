@@ -57,7 +57,7 @@ def enrol(
         raise EnrolmentFailed(
             f"{server}: the root's key is not the one that the token names; ask the centre"
         )
-    made = folder.begin(config.common_name)
+    made = folder.begin(config.common_name, f"token {fingerprint(token.secret).hex()}")
     certificate = client.enroll(made.request.read_bytes(), token.basic)
     _store(config, made, certificate, authority, companion, server, now_utc_s())
     folder.put_in_use(made)
@@ -82,7 +82,7 @@ def renew(config: AgentConfig, now_utc_s: Callable[[], float]) -> Validity:
     root = current.root_public
     if companion.root_public != hex_key(root, root.read_text()):
         raise EnrolmentFailed(f"{server}: the root's key has changed; {_ANEW}")
-    made = folder.begin(config.common_name)
+    made = folder.begin(config.common_name, "certificate")
     certificate = client.reenroll(made.request.read_bytes())
     _store(config, made, certificate, authority, companion, server, now_utc_s())
     folder.put_in_use(made)

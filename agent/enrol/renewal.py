@@ -86,7 +86,10 @@ class Renewal:
         self._look_s = now_s + _LOOK_EVERY_S
         now_utc_s = self._now_utc_s()
         self._watch(now_utc_s)
-        if self._attempt is not None and now_utc_s >= self._due_utc_s and now_s >= self._retry_s:
+        if now_utc_s < self._due_utc_s:
+            # Also after the clock was set right.
+            self._faults.over("renewal")
+        elif self._attempt is not None and now_s >= self._retry_s:
             self._running = _Attempt(self._attempt)
             self._running.start()
 

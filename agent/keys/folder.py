@@ -4,6 +4,7 @@
     next -> c3d4…              one whose keys and request are on the disk, without certificate yet
     a1b2…/sign.key, tls.key    the private halves
           request.p10          what was asked for, to ask for the very same again after a cut
+          asked-by             by whose leave: of which token, or of the keys in use
           tls.crt, ca.crt, root.pub, keyset.cose, centre.json
 
 A generation is made whole, and synced, before a link names it; links are
@@ -52,6 +53,10 @@ class Generation:
         return self.folder / "request.p10"
 
     @property
+    def asked_by(self) -> Path:
+        return self.folder / "asked-by"
+
+    @property
     def tls_certificate(self) -> Path:
         return self.folder / "tls.crt"
 
@@ -90,13 +95,13 @@ class KeyFolder:
         """The one being made: its keys and its request are on the disk."""
         return self._named(NEXT)
 
-    def begin(self, common_name: str) -> Generation:
-        """The generation being made, with the request of the first time, or a new one.
+    def begin(self, common_name: str, asked_by: str) -> Generation:
+        """The generation being made by the same leave, with its request, or a new one.
 
         Raises OSError, or KeyringError if the provider cannot make a key.
         """
         begun = self.next
-        if begun is not None and begun.request.exists():
+        if begun is not None and begun.asked_by.read_text() == asked_by:
             return begun
         self.abandon()
         made = Generation(self._path / secrets.token_hex(8))
@@ -105,6 +110,7 @@ class KeyFolder:
         tls_key = _new_tls_key()
         write_private(made.tls_key, tls_key, self._secret)
         signer = self._provider.open(made.sign_key)
+        write_durably(made.asked_by, asked_by.encode())
         write_durably(made.request, make_request(common_name, tls_key, signer, signer.public))
         self._link(NEXT, made)
         return made

@@ -55,9 +55,10 @@ class EstServer:
     """By the digest of the request."""
     requests: list[Request] = field(default_factory=list)
     kids: list[bytes] = field(default_factory=list)
+    by_certificate: dict[str, set[bytes]] = field(default_factory=dict)
+    """Digests of the requests that came under each device certificate, by its serial number."""
     asked: list[str] = field(default_factory=list)
     spent: bool = False
-    active: x509.Certificate | None = None
     lose: set[str] = field(default_factory=set)
     """Paths whose answer is lost on the way."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -106,8 +107,16 @@ class EstServer:
             case "POST", est.REENROLL:
                 if not peer or not self._let_in(peer):
                     return 401
-                return self._issue(body, first=False)
+                answer = self._issue(body, first=False)
+                digest = self.requests_digest(body)
+                self.by_certificate.setdefault(peer["serialNumber"], set()).add(digest)
+                return answer
         return 404
+
+    @staticmethod
+    def requests_digest(body: bytes) -> bytes:
+        """Tells requests apart."""
+        return read_request(est.from_body(body)).digest
 
     def _let_in(self, peer: dict[str, Any]) -> bool:
         now = self.clock.now_utc_s()

@@ -14,7 +14,10 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from agent_bench import T0, Central, S, SetClock, edge, start_writer
-from broker_bench import Broker
+from broker_bench import Broker, issue
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import publish
@@ -202,6 +205,50 @@ def test_a_newer_keyset_is_taken_and_kept_an_older_refused(site: Site, tmp_path:
     assert site.until(lambda: site.counters.snapshot()["receipts_refused_total"] == 1)
     assert site.keyring.version == 5
     assert (tmp_path / "kept.cose").exists()
+
+
+def issue_anew(broker: Broker, name: str) -> None:
+    """Another key and certificate for the device, in the files that it has."""
+    pem = (broker.folder / "ca.key").read_bytes()
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    authority = x509.load_pem_x509_certificate((broker.folder / "ca.crt").read_bytes())
+    issue(broker.folder, CN, name, (authority, key))
+
+
+def test_a_new_certificate_is_shown_on_a_new_connection_and_nothing_is_lost(site: Site) -> None:
+    site.writer.hand_over(edge(T0, "m1"))
+    assert site.until(lambda: site.writer.view.waiting == 0)
+    issue_anew(site.broker, CN)
+    site.collector.answering = False
+    site.writer.hand_over(edge(T0 + S, "m1"))
+    assert site.until(lambda: site.central.upto == 2)
+    site.publisher.show_new_certificate(site.broker.config(CN))
+    assert site.until(lambda: site.publisher.connected)
+    site.collector.answering = True
+    site.writer.hand_over(edge(T0 + 2 * S, "m1"))
+    assert site.until(lambda: site.writer.view.waiting == 0)
+    assert len(site.central.values) == 3
+    assert site.faults.present() == {}
+    assert all(state["online"] for state in site.collector.states)
+
+
+def test_the_broker_sees_the_new_certificate_and_not_the_one_before(site: Site) -> None:
+    assert site.until(lambda: site.publisher.connected and bool(site.collector.states))
+    # Another name, so that what the broker saw shows in what it allows.
+    issue_anew(site.broker, "demo-t08")
+    site.publisher.show_new_certificate(site.broker.config(CN))
+    assert site.until(lambda: site.counters.snapshot()["puback_refused_total"] > 0)
+
+
+def test_a_new_certificate_waits_for_a_broker_that_is_away(site: Site) -> None:
+    assert site.until(lambda: site.publisher.connected)
+    site.broker.stop()
+    assert site.until(lambda: not site.publisher.connected)
+    issue_anew(site.broker, CN)
+    site.publisher.show_new_certificate(site.broker.config(CN))
+    site.broker.start()
+    assert site.until(lambda: site.publisher.connected, 40)
 
 
 def test_a_connection_that_is_taken_over_twice_within_the_hour_is_an_alarm(

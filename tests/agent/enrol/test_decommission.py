@@ -186,8 +186,8 @@ def test_the_keys_of_an_enrolled_device_go_with_their_folder(
     bench.config.write_text(f"{before}{keys}\n{rest}")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     folder = KeyFolder(bench.folder / "own", Ed25519File())
-    folder.put_in_use(folder.begin("demo-t07"))
-    folder.begin("demo-t07")
+    folder.put_in_use(folder.begin("demo-t07", "certificate"))
+    folder.begin("demo-t07", "certificate")
     assert bench.say("decommission", "--yes", "--keep-free-space") == 0
     assert not (bench.folder / "own").exists()
 

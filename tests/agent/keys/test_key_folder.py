@@ -13,7 +13,7 @@ from agent.keys.folder import Generation, KeyFolder
 from agent.keys.providers import Ed25519File
 from wire.enrolment import read_request
 
-NAME = "demo-t01"
+NAME, BY = "demo-t01", "certificate"
 
 
 class Cut(Exception):
@@ -26,14 +26,14 @@ def folder(tmp_path: Path) -> KeyFolder:
 
 
 def finished(folder: KeyFolder) -> Generation:
-    made = folder.begin(NAME)
+    made = folder.begin(NAME, BY)
     made.tls_certificate.write_text("certificate")
     folder.put_in_use(made)
     return made
 
 
 def test_a_generation_holds_both_keys_and_a_request_for_them(folder: KeyFolder) -> None:
-    made = folder.begin(NAME)
+    made = folder.begin(NAME, BY)
     request = read_request(made.request.read_bytes())
     assert request.common_name == NAME
     assert request.sign_key.kid == Ed25519File().open(made.sign_key).kid
@@ -43,12 +43,20 @@ def test_a_generation_holds_both_keys_and_a_request_for_them(folder: KeyFolder) 
 
 
 def test_the_same_request_is_made_again_until_its_keys_are_in_use(folder: KeyFolder) -> None:
-    made = folder.begin(NAME)
+    made = folder.begin(NAME, BY)
     request = made.request.read_bytes()
-    assert folder.begin(NAME).request.read_bytes() == request
+    assert folder.begin(NAME, BY).request.read_bytes() == request
     folder.put_in_use(made)
     assert folder.next is None
-    assert folder.begin(NAME).request.read_bytes() != request
+    assert folder.begin(NAME, BY).request.read_bytes() != request
+
+
+def test_a_request_by_another_leave_is_another_one(folder: KeyFolder) -> None:
+    made = folder.begin(NAME, BY)
+    other = folder.begin(NAME, "token")
+    assert other != made
+    assert not made.folder.exists()
+    assert folder.begin(NAME, "token") == other
 
 
 def test_the_generation_before_is_erased_when_the_next_is_in_use(
@@ -63,7 +71,7 @@ def test_the_generation_before_is_erased_when_the_next_is_in_use(
 
 def test_keys_that_were_given_up_are_erased(folder: KeyFolder) -> None:
     used = finished(folder)
-    made = folder.begin(NAME)
+    made = folder.begin(NAME, BY)
     folder.abandon()
     assert folder.next is None
     assert not made.folder.exists()
@@ -133,13 +141,13 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_the_keys(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
-        folder.begin(NAME)
+        folder.begin(NAME, BY)
     assert folder.current == used
 
 
 def test_erasing_leaves_nothing(folder: KeyFolder, tmp_path: Path) -> None:
     finished(folder)
-    folder.begin(NAME)
+    folder.begin(NAME, BY)
     gone = list(folder.erase())
     assert len(gone) == 4
     assert not (tmp_path / "keys").exists()
