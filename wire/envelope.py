@@ -143,9 +143,8 @@ def seal(
         ],
     }
     protected = cbor.encode({**fields, ALG: signer.alg, KID: signer.kid})
-    padded = plaintext + b"\x80"
-    padded += bytes(-len(padded) % _PAD)
-    payload = suites.suite(header.suite).encrypt(padded, epoch_public, _INFO + protected)
+    suite = suites.suite(header.suite)
+    payload = suite.encrypt(_padded(plaintext), epoch_public, _INFO + protected)
     return sign1(fields, payload, signer)
 
 
@@ -176,10 +175,14 @@ def open_sealed(sealed: bytes, epoch_private: bytes) -> bytes:
             f"batch {header.stream.hex()}/{header.seq}: does not open with epoch key "
             f"{header.epoch_kid.hex()} ({error})"
         ) from error
-    plaintext, mark, rest = padded.rpartition(b"\x80")
-    if not mark or any(rest):
+    plaintext = padded.rpartition(b"\x80")[0]
+    if _padded(plaintext) != padded:
         raise NotOpened(f"batch {header.stream.hex()}/{header.seq}: the padding is damaged")
     return plaintext
+
+
+def _padded(plaintext: bytes) -> bytes:
+    return plaintext + b"\x80" + bytes(-(len(plaintext) + 1) % _PAD)
 
 
 def chain_hash(sealed: bytes) -> bytes:

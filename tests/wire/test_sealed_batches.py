@@ -116,6 +116,54 @@ def test_the_algorithm_comes_from_the_registration_never_from_the_message() -> N
         verify(sealed(), DEVICE.public, cose.ESP256)
 
 
+BATCH = -70001
+OTHER_FIELDS = {
+    "tenant": (1, "other"),
+    "stream": (2, b"stream02"),
+    "boot": (3, b"boot0002"),
+    "seq": (4, 2),
+    "prev": (5, bytes(15) + b"\1"),
+    "epoch key id": (6, b"epoch009"),
+    "suite": (7, 2),
+    "schema": (8, 2),
+    "hedge": (9, bytes(16)),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FIELDS)
+def test_a_header_changed_in_any_field_and_signed_again_opens_nothing(name: str) -> None:
+    signed = cose.read_sign1(sealed())
+    at, value = OTHER_FIELDS[name]
+    fields = signed.header[BATCH]
+    assert isinstance(fields, list)
+    changed = [*fields[:at], value, *fields[at + 1 :]]
+    moved = cose.sign1({cose.CONTENT: BLOCK, BATCH: changed}, signed.payload, DEVICE)
+    verify(moved, DEVICE.public)
+    with pytest.raises(NotOpened):
+        open_sealed(moved, EPOCH_PRIVATE)
+
+
+def test_another_tenants_epoch_key_does_not_open() -> None:
+    with pytest.raises(NotOpened):
+        open_sealed(sealed(), bytes(range(1, 33)))
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        b"", bytes(128), b"x" * 128, b"x\x80" + bytes(127), b"x\x80" + bytes(254), b"x\x80",
+        b"x\x80" + bytes(125) + b"\1", b"x" * 127 + b"\x80" + bytes(128),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_any_other_padding_is_refused(padded: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wire.envelope._padded", lambda plaintext: plaintext)
+    data = sealed(padded)
+    monkeypatch.undo()
+    with pytest.raises(NotOpened, match="padding"):
+        open_sealed(data, EPOCH_PRIVATE)
+
+
 def test_a_key_id_is_the_beginning_of_the_cose_key_thumbprint() -> None:
     key = cbor.encode({1: 1, -1: 6, -2: DEVICE.public})
     assert DEVICE.kid == hashlib.sha256(key).digest()[:8]
