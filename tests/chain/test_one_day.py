@@ -11,6 +11,7 @@ import pytest
 
 from agent.chores import AGENT_LOG
 from central.config import load_config
+from central.readings.device_log import find_flaws, read_log
 from central.readings.engine import DuckDbEngine
 from central.readings.events import read_events
 from central.readings.lake import DeltaLake
@@ -155,6 +156,15 @@ def test_the_proof_notices_a_single_wrong_wh_and_a_single_missing_interval(
     assert all(fault.startswith(f"{profile}:") for fault in wrong)
     assert str(own[0]["end_utc_s"]) in wrong[0]
     assert "is not there" in wrong[1]
+
+
+def test_the_agents_own_logs_are_at_central_and_whole(day: tuple[Installation, int, int]) -> None:
+    site, _, _ = day
+    path = load_config(site.layout.central_config).device_log_file
+    for device in site.devices:
+        (start,) = (entry for entry in read_log(path, device) if entry.code == "start")
+        assert "version=" in start.detail
+    assert find_flaws(path) == []
 
 
 def _copy_of(site: Installation, root: Path) -> Installation:
