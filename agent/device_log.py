@@ -33,10 +33,11 @@ CODES = {
 }
 """What an entry may be, and what its detail says."""
 
-AT_ONCE = frozenset({"start", "clock_step", "clock_trusted"})
+AT_ONCE = frozenset({"start", "clock_step", "clock_trusted", "renewed"})
 """Cut when they are appended; others wait for the next batch of intervals.
 
-What central answers to these batches shows the time, when nobody else does.
+What central answers to these batches shows the time, when nobody else does;
+`renewed` is the first that it sees of a new key.
 """
 _OFTEN = frozenset({"fault", "recovery"})
 _MOST_AN_HOUR = 60

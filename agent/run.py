@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clock_trust import AgentClock, Believed, build_clock
 from agent.config import AgentConfig
 from agent.device_log import DeviceLog
-from agent.enrol.enrolled import Validity, broker_of, provider_of
+from agent.enrol.enrolled import Validity, broker_of, provider_of, require_keys
 from agent.enrol.renewal import Renewal, build_renewal
 from agent.health import ALARMS, Counters, Faults, serve_metrics
 from agent.keyring import Keyring, KeyringError
@@ -71,6 +71,7 @@ def clock_of(config: AgentConfig) -> Clock:
 
 def keyring_of(config: AgentConfig) -> Keyring:
     """The keys with the newest keyset; raises KeyringError."""
+    require_keys(config.keys)
     keyring = Keyring(
         config.tenant,
         config.keys.sign_key_file,

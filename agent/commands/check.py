@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.commands import EXIT_OK, EXIT_WRONG
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
-from agent.enrol.enrolled import broker_of, provider_of
+from agent.enrol.enrolled import broker_of, provider_of, require_keys
 from agent.run import clock_of, keyring_of
 from agent.status_file import is_running, read_status
 from wire.clock import Clock
@@ -114,10 +114,8 @@ def _keys(config: AgentConfig, now_utc_s: float) -> Finding:
     from agent.keys.at_rest import KeyringError, read_hex_key
 
     keys = config.keys
-    if keys.folder is not None and not keys.sign_key_file.parent.exists():
-        problem = f"{keys.folder}: nothing is enrolled there; run loadscape-agent enrol"
-        return _wrong(config, "keys", "keys", "folder", problem)
     looks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("folder", lambda: require_keys(keys)),
         ("sign_key_file", lambda: provider_of(keys).open(keys.sign_key_file)),
         ("root_public_file", lambda: read_hex_key(keys.root_public_file)),
     )

@@ -47,6 +47,12 @@ def provider_of(keys: KeysConfig) -> KeyProvider:
     return PROVIDERS[keys.provider](unit_secret(keys.systemd))
 
 
+def require_keys(keys: KeysConfig) -> None:
+    """Raises KeyringError if nothing has been enrolled into the folder of keys."""
+    if keys.folder is not None and not keys.sign_key_file.parent.exists():
+        raise KeyringError(f"{keys.folder}: nothing is enrolled there; run loadscape-agent enrol")
+
+
 def key_folder_of(keys: KeysConfig) -> KeyFolder:
     """The folder that `enrol` fills; raises KeyringError where a bundle is used."""
     if keys.folder is None:
