@@ -37,6 +37,9 @@ def open_database(path: Path, quota_mib: int) -> sqlite3.Connection:
     """Raises StoreDamaged, StoreFull, or OSError where the file cannot be used."""
     try:
         return _opened(path, quota_mib)
+    except UnicodeDecodeError as error:
+        # Python's sqlite3 cannot even pass on what SQLite says of damaged names.
+        raise StoreDamaged(f"{path}: {error}; it is put aside") from error
     except sqlite3.Error as error:
         if is_full(error):
             raise StoreFull(f"{path}: {error}; free space on the disk") from error

@@ -79,7 +79,7 @@ class Store:
         try:
             self._epochs = EpochTable(self._db)
             check_identity(self._db)
-        except (StoreDamaged, sqlite3.Error) as error:
+        except (StoreDamaged, sqlite3.Error, UnicodeDecodeError) as error:
             self._db.close()
             raise StoreDamaged(f"{path}: {error}; it is put aside") from error
         self._room = Room(self._db, self.events, self.log, self.transaction)

@@ -21,6 +21,7 @@ from agent.store.ballast import BALLAST_FILE, Ballast
 from agent.store.connection import is_damage
 from agent.store.database import Store, StoreDamaged, StoreFull
 from agent.store.identity import IdentityDamaged, StreamHead, read_identity, write_identity
+from agent.store.salvage import UNREADABLE
 
 DATABASE_FILE = "agent.db"
 IDENTITY_FILE = "identity.json"
@@ -113,7 +114,7 @@ def _salvage(data_dir: Path, quota_mib: int, faults: Faults) -> None:
     new = _store(data_dir, _SALVAGING, quota_mib, faults)
     try:
         faults.report("salvage", f"taken over: {new.take_over(data_dir / DATABASE_FILE)}")
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         faults.report("salvage", f"nothing could be taken over: {error}")
     except StoreFull as error:
         faults.report("salvage", f"not all could be taken over: {error}; free space on the disk")

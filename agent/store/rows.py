@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ext.checksum import crc32c
 from wire.channels import SCHEMAS
@@ -117,12 +118,14 @@ def to_columns(
     return (*key, values[-1], crc32c(packed), *channels)
 
 
-def from_columns(schema_id: int, row: Sequence[int]) -> tuple[int, ...]:
-    """The values of a row of `interval`; raises RowDamaged."""
+def from_columns(schema_id: int, row: Sequence[Any]) -> tuple[int, ...]:
+    """The values of a row of `interval`, as the database gave it; raises RowDamaged."""
     end_utc_s, meter, epoch_id, batch, flags, crc, *channels = row
     try:
         values = (*(channels[at] for at in _AT[schema_id]), flags)
-        if crc32c(_PACKED[schema_id].pack(end_utc_s, meter, epoch_id, batch, *values)) == crc:
+        packed = _PACKED[schema_id].pack(end_utc_s, meter, epoch_id, batch, *values)
+        lacking = channels.count(None)
+        if crc32c(packed) == crc and lacking == len(CHANNELS) - len(_AT[schema_id]):
             return values
     except (KeyError, struct.error):
         pass  # A schema or a value that none of our rows has: damaged all the same.

@@ -29,6 +29,8 @@ from agent.store.scrub import (
 )
 from agent.store.sums import row_sum
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged database makes of a question: the latter where a name is no text any more."""
 _MOST_FAILURES = 20_000
 """Queries that may fail before the rest is given up."""
 _LARGEST_KEY = 1 << 34
@@ -57,7 +59,7 @@ def salvage(
 ) -> Salvaged:
     """Copy into a new database, in transactions of its own.
 
-    Raises StoreFull if it cannot hold all, sqlite3.Error if there is no database to read.
+    Raises StoreFull if it cannot hold all, one of UNREADABLE if there is no database to read.
     """
     salvaged = Salvaged()
     # Read only: what lies in quarantine stays as it was found.
@@ -178,7 +180,7 @@ class _Source:
             keys = ", ".join(f"{key} {order}" for key in table.columns[: table.keys])
             try:
                 rows.extend(self._db.execute(f"{query} ORDER BY {keys}", span))
-            except sqlite3.DatabaseError:
+            except UNREADABLE:
                 self._failures += 1
         return rows
 
@@ -188,7 +190,7 @@ class _Source:
             return []
         try:
             return self._db.execute(query, values).fetchall()
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             self._failures += 1
             self.damaged += 1
             return None

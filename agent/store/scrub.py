@@ -124,6 +124,10 @@ def intervals(place_of: Callable[[int], tuple[int, int] | None]) -> Checked:
     return Checked("interval", COLUMNS, 2, sound, granule=_GRANULE_S)
 
 
+def _nowhere(_: int) -> None:
+    return None
+
+
 class Scrub:
     """`step` looks at the next piece; the whole is done again when a week has passed."""
 
@@ -199,9 +203,11 @@ class Scrub:
 def check_identity(database: sqlite3.Connection) -> None:
     """What must be sound before anything is added: who is meant, where the chain ends.
 
-    Raises StoreDamaged.
+    Raises StoreDamaged, or sqlite3.Error where tables do not have their columns.
     """
     EpochTable(database)
+    for table in (BATCH, EVENT, EVENT_LOG, HELD_ROW, LOG_HEAD, LOG_ENTRY, intervals(_nowhere)):
+        database.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} LIMIT 0")
     for row in database.execute(
         "SELECT id, stream, seq, schema_id, first_end_utc_s, last_end_utc_s, hash, "
         "receipted_utc_s, sealed IS NULL, crc32c FROM batch"

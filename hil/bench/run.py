@@ -49,12 +49,19 @@ def _powercut() -> Iterator[Figure | str]:
     yield from powercut_figures()
 
 
+def _store() -> Iterator[Figure | str]:
+    from hil.bench.flash import flash_figures
+
+    yield from flash_figures()
+
+
 PARTS: Mapping[str, Part] = {
     "block": _block,
     "chain": _chain,
     "dlms": _dlms,
     "modbus": _modbus,
     "powercut": _powercut,
+    "store": _store,
 }
 
 
