@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.clock_trust import BUILT_UTC_S
@@ -15,6 +16,7 @@ from agent.enrol.enrolled import Validity, broker_of, key_folder_of, provider_of
 from agent.enrol.est import EnrolmentFailed
 from agent.enrol.issue import enrol
 from agent.keys.at_rest import KeyringError
+from agent.run import clock_of
 from agent.status_file import is_running, read_status
 from wire.est import EstError, Token, read_token
 
@@ -53,7 +55,7 @@ def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
         print(f"loadscape-agent: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     try:
-        validity = enrol(config, token, chosen.server or token.server, _now_utc_s)
+        validity = enrol(config, token, chosen.server or token.server, _clock(config))
         _tell(config, validity, chosen, done=True)
     except (EnrolmentFailed, KeyringError, OSError) as error:
         print(f"loadscape-agent: not enrolled: {error}", file=sys.stderr)
@@ -73,9 +75,11 @@ def _refuse_while_it_runs(config: AgentConfig) -> None:
         )
 
 
-def _now_utc_s() -> float:
-    # A machine without a battery says 1970 at first.
-    return max(time.time(), float(BUILT_UTC_S))
+def _clock(config: AgentConfig) -> Callable[[], float]:
+    """The machine's clock; one without a battery says 1970 at first."""
+    clock = clock_of(config)
+    floor_utc_s = 0.0 if config.clock_file else float(BUILT_UTC_S)
+    return lambda: max(clock.now_utc_s(), floor_utc_s)
 
 
 def _token(chosen: argparse.Namespace) -> Token:

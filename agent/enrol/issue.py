@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config import AgentConfig
-from agent.enrol.enrolled import Centre, Validity, key_folder_of, read_centre, span_of
+from agent.enrol.enrolled import (
+    Centre,
+    Validity,
+    key_folder_of,
+    read_centre,
+    span_of,
+    validity_of,
+)
 from agent.enrol.est import (
     EnrolmentFailed,
     Est,
@@ -28,9 +35,11 @@ from wire.est import Companion, Token, fingerprint
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from agent.keys.folder import Generation
+    from agent.keys.folder import Generation, KeyFolder
 
 _ANEW = "enrol anew with a token (loadscape-agent enrol --anew)"
+_RENEWAL = "certificate"
+"""By whose leave a renewal asks; a first certificate is asked for by a token."""
 
 
 def enrol(
@@ -49,6 +58,9 @@ def enrol(
             "and device in agent.toml, or get the token of this device"
         )
     folder = key_folder_of(config.keys)
+    leave = f"token {fingerprint(token.secret).hex()}"
+    if (stored := _use_stored(folder, leave)) is not None:
+        return stored
     authority = fetch_authority(server, token.authority)
     pem = authority.public_bytes(Encoding.PEM)
     client = Est(server, server_context(pem.decode(), now_utc_s))
@@ -57,7 +69,7 @@ def enrol(
         raise EnrolmentFailed(
             f"{server}: the root's key is not the one that the token names; ask the centre"
         )
-    made = folder.begin(config.common_name, f"token {fingerprint(token.secret).hex()}")
+    made = folder.begin(config.common_name, leave)
     certificate = client.enroll(made.request.read_bytes(), token.basic)
     _store(config, made, certificate, authority, companion, server, now_utc_s())
     folder.put_in_use(made)
@@ -75,6 +87,8 @@ def renew(config: AgentConfig, now_utc_s: Callable[[], float]) -> Validity:
     current = folder.current
     if current is None:
         raise EnrolmentFailed(f"{config.keys.folder}: nothing is enrolled there; {_ANEW}")
+    if (stored := _use_stored(folder, _RENEWAL)) is not None:
+        return stored
     server = read_centre(current).server
     authority = library.load_pem_x509_certificate(current.authority_certificate.read_bytes())
     client = Est(server, device_context(current, secret, now_utc_s))
@@ -82,11 +96,20 @@ def renew(config: AgentConfig, now_utc_s: Callable[[], float]) -> Validity:
     root = current.root_public
     if companion.root_public != hex_key(root, root.read_text()):
         raise EnrolmentFailed(f"{server}: the root's key has changed; {_ANEW}")
-    made = folder.begin(config.common_name, "certificate")
+    made = folder.begin(config.common_name, _RENEWAL)
     certificate = client.reenroll(made.request.read_bytes())
     _store(config, made, certificate, authority, companion, server, now_utc_s())
     folder.put_in_use(made)
     return span_of(certificate)
+
+
+def _use_stored(folder: KeyFolder, asked_by: str) -> Validity | None:
+    """What a cut left ready, checked and whole: its last file is there."""
+    made = folder.next
+    if made is None or not made.centre.exists() or made.asked_by.read_text() != asked_by:
+        return None
+    folder.put_in_use(made)
+    return validity_of(made.tls_certificate)
 
 
 def _store(

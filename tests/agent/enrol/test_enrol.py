@@ -19,6 +19,7 @@ from agent.enrol import issue
 from agent.enrol.enrolled import broker_of, key_folder_of
 from agent.enrol.est import EnrolmentFailed
 from agent.keys.at_rest import KeyringError
+from agent.keys.folder import KeyFolder
 from agent.publish import tls_context
 from agent.run import keyring_of
 from central.keys.certificates import Authority
@@ -308,6 +309,23 @@ def test_a_cut_at_any_call_is_made_good_by_enrolling_again_with_the_same_token(
         assert keyring_of(config).signer.kid == server.kids[-1]
         assert tls_context(broker_of(config)).get_ca_certs()
     assert 20 < reached < 99
+
+
+def test_a_certificate_that_was_stored_before_a_cut_is_used_without_asking_again(
+    server: EstServer, config: AgentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyFolder, "put_in_use", cut)
+        with pytest.raises(Cut):
+            enrol(config, server)
+    server.refuse[est.ENROLL] = (401, "over meanwhile")
+    asked = len(server.asked)
+    enrol(config, server)
+    assert len(server.asked) == asked
+    assert keyring_of(config).signer.kid == server.kids[0]
 
 
 def test_an_answer_that_is_lost_is_asked_for_again_with_the_same_request(
