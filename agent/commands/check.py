@@ -6,61 +6,27 @@ Reads and opens only; nothing is written and the broker is not contacted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agent.commands import EXIT_OK, EXIT_WRONG
+from agent.commands.findings import Finding, tell
 from agent.config import AgentConfig, ConfigError, LineConfig, MeterConfig
 from agent.enrol.enrolled import broker_of, provider_of, require_keys
 from agent.run import clock_of, keyring_of
 from agent.status_file import is_running, read_status
 from wire.clock import Clock
 
-if TYPE_CHECKING:
-    from agent.modbus.budget import LineBudget
-
 _DAY_S = 86_400
 _NUMBERED = ("/dev/ttyUSB", "/dev/ttyACM")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `problem` is None if it is sound.
-
-    A `warning` is no fault: the agent runs, and something may come of it.
-    """
-
-    what: str
-    says: str = ""
-    problem: str | None = None
-    warning: str | None = None
-    table: tuple[str, ...] = ()
-    """Rows for a reader, below the finding."""
-    budget: LineBudget | None = None
-
-
 def run(config: AgentConfig, chosen: argparse.Namespace) -> int:
     """Print the findings; EXIT_WRONG if one is a problem."""
-    findings = list(check(config))
-    wrong = sum(finding.problem is not None for finding in findings)
-    if chosen.json:
-        shown = [asdict(finding) for finding in findings]
-        print(json.dumps({"ok": not wrong, "findings": shown}, indent=1))
-        return EXIT_WRONG if wrong else EXIT_OK
-    for finding in findings:
-        mark = "wrong" if finding.problem else "warn" if finding.warning else "ok"
-        print(f"{mark:6}{finding.what:16} {finding.problem or finding.warning or finding.says}")
-        for row in finding.table:
-            print(f"{'':23}{row}")
-    print(f"{wrong} wrong" if wrong else "all is sound")
-    return EXIT_WRONG if wrong else EXIT_OK
+    return tell(check(config), as_json=chosen.json)
 
 
 def check(config: AgentConfig) -> Iterator[Finding]:

@@ -133,8 +133,8 @@ class Scrub:
 
     def __init__(self, database: sqlite3.Connection, epochs: EpochTable) -> None:
         self._db = database
-        self._tables = (intervals(epochs.place), BATCH, EVENT, EVENT_LOG, HELD_ROW)
-        self._pieces: Iterator[None] | None = None
+        self._epochs = epochs
+        self._pieces: Iterator[list[str]] | None = None
 
     def due(self, now_utc_s: float) -> bool:
         """Whether there is something to look at now."""
@@ -147,8 +147,11 @@ class Scrub:
     def step(self, now_utc_s: float) -> bool:
         """Look at one piece, inside a transaction; whether that was the last. Or StoreDamaged."""
         if self._pieces is None:
-            self._pieces = self._all()
-        for _ in self._pieces:
+            check_identity(self._db)
+            self._pieces = flaws(self._db, self._epochs)
+        for found in self._pieces:
+            if found:
+                raise StoreDamaged(found[0])
             return False
         self._pieces = None
         self._db.execute(
@@ -156,48 +159,50 @@ class Scrub:
         )
         return True
 
-    def _all(self) -> Iterator[None]:
-        check_identity(self._db)
-        yield
-        for table in self._tables:
-            yield from self._rows(table)
-        self._log()
-        yield
-        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-        for (name,) in self._db.execute(query).fetchall():
-            (verdict,) = self._db.execute(f"PRAGMA integrity_check('{name}')").fetchone()
-            if verdict != "ok":
-                raise StoreDamaged(f"table {name}: {verdict}")
-            yield
 
-    def _rows(self, table: Checked) -> Iterator[None]:
-        key = ", ".join(table.columns[: table.keys])
-        query = f"SELECT {', '.join(table.columns)} FROM {table.name}"
-        beyond = f"WHERE ({key}) > ({', '.join('?' * table.keys)})"
-        order = f"ORDER BY {key} LIMIT {table.rows}"
-        found = self._db.execute(f"{query} {order}").fetchall()
-        while found:
-            for row in found:
-                if not table.sound(row):
-                    raise StoreDamaged(f"{table.name} {row[0]}: not what was written")
-            yield
-            after = found[-1][: table.keys]
-            found = self._db.execute(f"{query} {beyond} {order}", after).fetchall()
+def flaws(database: sqlite3.Connection, epochs: EpochTable) -> Iterator[list[str]]:
+    """A piece at a time, what is not what was written; raises sqlite3.Error where none can read."""
+    for table in (intervals(epochs.place), BATCH, EVENT, EVENT_LOG, HELD_ROW):
+        yield from _in_rows(database, table)
+    yield _in_log(database)
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    for (name,) in database.execute(query).fetchall():
+        (verdict,) = database.execute(f"PRAGMA integrity_check('{name}')").fetchone()
+        yield [] if verdict == "ok" else [f"table {name}: {verdict}"]
 
-    def _log(self) -> None:
-        """Every entry of the device log must be what the next one names as its predecessor."""
-        head = self._db.execute("SELECT chain, number, hash FROM log_head").fetchone()
-        if head is None:
-            return
-        chain, last, hash_ = head
-        rows = self._db.execute(
-            "SELECT number, at_utc_s, code, detail, prev FROM log_entry ORDER BY number DESC"
-        )
-        for number, at_utc_s, code, detail, prev in rows:
-            known = number == last
-            if known and entry_hash(chain, prev, number, Entry(at_utc_s, code, detail)) != hash_:
-                raise StoreDamaged(f"entry {number} of the device log: not what was written")
-            last, hash_ = number - 1, prev
+
+def _in_rows(database: sqlite3.Connection, table: Checked) -> Iterator[list[str]]:
+    key = ", ".join(table.columns[: table.keys])
+    query = f"SELECT {', '.join(table.columns)} FROM {table.name}"
+    beyond = f"WHERE ({key}) > ({', '.join('?' * table.keys)})"
+    order = f"ORDER BY {key} LIMIT {table.rows}"
+    found = database.execute(f"{query} {order}").fetchall()
+    while found:
+        yield [
+            f"{table.name} {'/'.join(map(str, row[: table.keys]))}: not what was written"
+            for row in found
+            if not table.sound(row)
+        ]
+        after = found[-1][: table.keys]
+        found = database.execute(f"{query} {beyond} {order}", after).fetchall()
+
+
+def _in_log(database: sqlite3.Connection) -> list[str]:
+    """Every entry of the device log must be what the next one names as its predecessor."""
+    head = database.execute("SELECT chain, number, hash FROM log_head").fetchone()
+    if head is None:
+        return []
+    found = []
+    chain, last, hash_ = head
+    rows = database.execute(
+        "SELECT number, at_utc_s, code, detail, prev FROM log_entry ORDER BY number DESC"
+    )
+    for number, at_utc_s, code, detail, prev in rows:
+        known = number == last
+        if known and entry_hash(chain, prev, number, Entry(at_utc_s, code, detail)) != hash_:
+            found.append(f"entry {number} of the device log: not what was written")
+        last, hash_ = number - 1, prev
+    return found
 
 
 def check_identity(database: sqlite3.Connection) -> None:
