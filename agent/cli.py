@@ -21,6 +21,7 @@ from agent.commands import (
     EXIT_WRONG,
     check,
     clock,
+    db,
     decommission,
     doctor,
     enrol,
@@ -88,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
     clock.add(_json(_add(commands, "clock", text, _with_config(clock.run))))
     text = "read a meter or a line's meters and show every frame with its verdict"
     trace.add(_json(_add(commands, "trace", text, _with_config(trace.run))))
+    text = "look through the agent's database, print what it holds, make its file small"
+    db.add(_add(commands, "db", text, _with_config(db.run)))
     text = "erase keys and readings for good, before the device leaves its site"
     decommission.add(_json(_add(commands, "decommission", text, _with_config(decommission.run))))
     _json(_add(commands, "status", "show how the running agent is doing", _with_config(status.run)))

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,32 +54,31 @@ def migrate(path: Path) -> list[str]:
 
 def pending(path: Path) -> list[str]:
     """Names of the steps that have not run; raises sqlite3.Error."""
-    database = sqlite3.connect(path)
-    try:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-        done: set[str] = set()
-        if "_sqlite_migrations" in tables:
-            query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
-            done = {name for (name,) in database.execute(query, (SET,))}
-    finally:
-        database.close()
+    with closing(sqlite3.connect(path)) as database:
+        done = steps_done(database)
     return [name for name in STEPS if name not in done]
+
+
+def steps_done(database: sqlite3.Connection) -> set[str]:
+    """Names of the steps that have run, also those of a later version; raises sqlite3.Error."""
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    if "_sqlite_migrations" not in tables:
+        return set()
+    query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
+    return {name for (name,) in database.execute(query, (SET,))}
 
 
 def apply(path: Path) -> None:
     """Run the pending steps in this process; raises sqlite3.Error."""
     from sqlite_utils import Database, Migrations
 
-    connection = sqlite3.connect(path)
-    try:
+    with closing(sqlite3.connect(path)) as connection:
         migrations = Migrations(SET)
         for name, step in STEPS.items():
             migrations(name=name)(lambda db, step=step: step(db.conn))
         database = Database(connection)
         _adopt(database, migrations)
         migrations.apply(database)
-    finally:
-        connection.close()
 
 
 def _adopt(database: Database, migrations: Migrations) -> None:
