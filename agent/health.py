@@ -71,8 +71,8 @@ _EACH_HELP = {
 METRICS = {**_HELP, **_GAUGE_HELP, **_EACH_HELP}
 """Everything on /metrics, without the prefix `loadscape_agent_`, and what it means."""
 
-ALARMS = ("clone", "rollback", "certificate")
-"""Faults that central is told of: somebody has to act there."""
+ALARMS = ("clone", "rollback")
+"""Faults that central is told of: another one may run with this agent's keys."""
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each label."""

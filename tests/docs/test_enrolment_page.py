@@ -7,7 +7,6 @@ from pathlib import Path
 
 from agent.cli import parser
 from agent.enrol import renewal
-from agent.health import ALARMS
 from agent.keys.folder import CURRENT, NEXT, Generation
 from agent.keys.providers import PROVIDERS, KeyProvider
 from wire import est
@@ -40,7 +39,6 @@ def test_the_figures_of_a_renewal_are_those_of_the_program() -> None:
     assert "after a minute, then after waits that double up to six hours" in WORDS
     assert renewal.ALARM_S == 5 * DAY_S
     assert "Five days before its end a certificate is an alarm: the fault `certificate`" in WORDS
-    assert "certificate" in ALARMS
 
 
 def test_the_folder_of_keys_is_as_drawn() -> None:
