@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from central.keys.authority import read_certificate
@@ -64,6 +65,25 @@ def tasks(place: KeyPlace) -> list[Task]:
     return sorted(found, key=lambda task: task.due_utc_s)
 
 
+def renewal(part: str, path: Path) -> Task:
+    """When to renew the certificate of broker or collector at `path`; raises KeysError."""
+    due_utc_s = _ends_utc_s(path) - RENEW_BEFORE_S
+    return Task(due_utc_s, f"renew the {part}'s certificate", f"keys renew {part}")
+
+
+def authority_end(path: Path) -> Task:
+    """When to be ready for the end of the authority's certificate at `path`; raises KeysError."""
+    return Task(
+        _ends_utc_s(path) - AUTHORITY_BEFORE_S,
+        "make a new tenant and enrol all devices anew: the authority ends",
+        "keys init",
+    )
+
+
+def _ends_utc_s(path: Path) -> int:
+    return int(read_certificate(path).not_valid_after_utc.timestamp())
+
+
 def _state(record: KeyRecord, keyset: Keyset, now_utc_s: float) -> str:
     named = {key.kid for key in keyset.epoch_keys} | {key.kid for key in keyset.receipt_keys}
     rules = (
@@ -102,11 +122,5 @@ def _certificates(place: KeyPlace) -> Iterator[Task]:
         ("broker", place.broker_certificate),
         ("collector", place.collector_certificate),
     ):
-        ends_s = int(read_certificate(path).not_valid_after_utc.timestamp())
-        yield Task(ends_s - RENEW_BEFORE_S, f"renew the {part}'s certificate", f"keys renew {part}")
-    ends_s = int(read_certificate(place.authority_certificate).not_valid_after_utc.timestamp())
-    yield Task(
-        ends_s - AUTHORITY_BEFORE_S,
-        "make a new tenant and enrol all devices anew: the authority ends",
-        "keys init",
-    )
+        yield renewal(part, path)
+    yield authority_end(place.authority_certificate)

@@ -10,13 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from central.cli import main, parser
-from central.collect.fleet import Fleet
+from central.collect.fleet import Alarm, Fleet
 from central.commands.run import run_together
 from central.config import load_config
+from central.keys.authority import init_authority, read_authority
+from central.keys.place import KeyPlace
+from central.readings.device_log import DeviceLogLedger
+from central.readings.ledger import LoaderLedger, Unopened, UnopenedBatch
+from wire.log import NO_PREV, Entry, Piece
 
 
 def _all_parsers(top: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -82,14 +88,29 @@ def test_a_signal_stops_all_parts_and_is_no_failure(tmp_path: Path) -> None:
         os.kill(int(pid_file.read_text()), 0)
 
 
+def centre_at(folder: Path) -> Path:
+    """A configuration whose keys and certificates lie in `keys`."""
+    path = folder / "central.toml"
+    path.write_text(
+        'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "keys"\n[broker]\nhost = "localhost"\n'
+        'ca_file = "keys/ca.crt"\ncert_file = "keys/collector.crt"\n'
+        'key_file = "keys/collector.key"\n'
+    )
+    return path
+
+
+def said_by_status(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """Its JSON, and what it says to people."""
+    assert main(["status", "--config", str(path), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert main(["status", "--config", str(path)]) == 0
+    return state, capsys.readouterr().out
+
+
 def test_status_counts_the_meters_whose_clocks_are_off(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "central.toml"
-    path.write_text(
-        'tenant = "demo"\ndata_dir = "data"\n[keys]\ndir = "keys"\n[broker]\n'
-        'host = "localhost"\nca_file = "a"\ncert_file = "b"\nkey_file = "c"\n'
-    )
+    path = centre_at(tmp_path)
     fleet = Fleet(load_config(path).journal_dir)
     for device, clocks in (("t01", {"read": 9, "off": 2}), ("t02", {"read": 9, "off": 1})):
         fleet.get(device, f"demo-{device}", 1).state = {"meter_clocks": clocks}
@@ -98,3 +119,76 @@ def test_status_counts_the_meters_whose_clocks_are_off(
     fleet.close()
     assert main(["status", "--config", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["meter_clocks_off"] == 3
+
+
+def test_status_names_devices_that_may_be_cloned_and_logs_that_are_not_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = centre_at(tmp_path)
+    config = load_config(path)
+    fleet = Fleet(config.journal_dir)
+    fleet.get("t01", "demo-t01", 1).alarm = Alarm(1, "two cards speak in turn")
+    fleet.get("t02", "demo-t02", 1)
+    fleet.close()
+    logs = DeviceLogLedger(config.device_log_file)
+    entry = Entry(60, "start", "version=1")
+    logs.add([(1, "t02", Piece(b"c" * 8, 1, NO_PREV, (entry,)))])
+    assert said_by_status(path, capsys)[0]["device_logs_broken"] == []
+    logs.add([(2, "t03", Piece(b"d" * 8, 5, b"p" * 16, (entry,)))])
+    logs.close()
+    state, text = said_by_status(path, capsys)
+    assert state["alarms"] == {"t01": "two cards speak in turn"}
+    assert (state["device_logs_broken"], state["device_log_flaws"]) == (["t03"], 1)
+    assert "ALARM: t01: two cards speak in turn; " in text
+    assert "ALARM: the log of t03 is not whole" in text
+    assert text.count("ALARM") == 2
+
+
+def test_status_tells_why_batches_wait_sealed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = centre_at(tmp_path)
+    ledger = LoaderLedger(load_config(path).loader_file)
+    reasons = ("unreadable", "unreadable", "epoch_gone", "unknown")
+    waiting = [
+        UnopenedBatch(Unopened(lsn, "t01", b"s" * 8, lsn, reason, "…"), b"sealed")
+        for lsn, reason in enumerate(reasons, 1)
+    ]
+    ledger.before_commit({}, [], waiting)
+    ledger.close()
+    state, text = said_by_status(path, capsys)
+    found = {reason: state[f"unopened_{reason}"] for reason in set(reasons)}
+    assert found == {"unreadable": 2, "epoch_gone": 1, "unknown": 1}
+    assert state["unopened"] == len(reasons)
+    assert "ALARM: 1 batches were written by a later version" in text
+
+
+def test_status_names_certificates_of_this_machine_that_end_soon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, place = centre_at(tmp_path), KeyPlace(tmp_path / "keys")
+    init_authority(place.directory, "demo", broker_hosts=["b"], now_utc_s=int(time.time()))
+    authority = read_authority(place)
+
+    def end_in(days: int) -> list[str]:
+        place.collector_certificate.write_bytes(authority.issue_client("c", days).certificate)
+        place.broker_certificate.write_bytes(authority.issue_server(["b"], days).certificate)
+        state, text = said_by_status(path, capsys)
+        for what in state["keys_due"]:
+            assert f"ALARM: {what}\n" in text
+        return [what.split(",")[0] for what in state["keys_due"]]
+
+    assert end_in(31) == []
+    assert end_in(29) == ["renew the collector's certificate", "renew the broker's certificate"]
+    place.broker_certificate.unlink()
+    assert len(said_by_status(path, capsys)[0]["keys_due"]) == 1
+
+
+def test_status_says_what_is_wrong_with_a_damaged_key_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = centre_at(tmp_path)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "collector.crt").write_text("?")
+    assert main(["status", "--config", str(path)]) == 1
+    assert "collector.crt: no certificate there" in capsys.readouterr().err
