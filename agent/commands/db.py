@@ -70,6 +70,9 @@ def _action(
     actions: Any, name: str, text: str, act: Callable[[AgentConfig, argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+    added.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the configuration"
+    )
     added.set_defaults(act=act)
     return added
 
@@ -185,8 +188,10 @@ def _flaws(survey: Survey) -> Finding:
         return Finding("content", "all rows and batches are what was written")
     more = len(survey.flaws) - _SHOWN_FLAWS
     table = (*survey.flaws[:_SHOWN_FLAWS], *([f"and {more} more"] if more > 0 else []))
-    what = f"{len(survey.flaws)} things are not what was written; restart the agent: it puts the "
-    return Finding("content", problem=f"{what}database aside and takes over the rest", table=table)
+    what = (
+        f"{len(survey.flaws)} not what was written; restart the agent: it puts the database aside"
+    )
+    return Finding("content", problem=f"{what} and takes over what is sound", table=table)
 
 
 # --- export
@@ -207,7 +212,7 @@ def _export(config: AgentConfig, chosen: argparse.Namespace) -> int:
         print(f"loadscape-agent: {path}: {error}; see db check", file=sys.stderr)
         return EXIT_WRONG
     if export.damaged:
-        said = f"{export.damaged} rows are not what was written and were left out; see db check"
+        said = f"of rows that are not what was written, {export.damaged} left out; see db check"
         print(f"loadscape-agent: {path}: {said}", file=sys.stderr)
         return EXIT_WRONG
     return EXIT_OK

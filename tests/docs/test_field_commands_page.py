@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -25,10 +26,18 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     raise AssertionError("the program has no commands")
 
 
+def actions(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All words of a command, those of its own actions too."""
+    for action in command._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from actions(below)
+
+
 def options(command: str) -> set[str]:
-    return {
-        option for action in commands()[command]._actions for option in action.option_strings
-    } - EVERYWHERE
+    words = actions(commands()[command])
+    return {option for action in words for option in action.option_strings} - EVERYWHERE
 
 
 def sections() -> dict[str, str]:
@@ -54,7 +63,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert f"usage: loadscape-agent {command}" in said
-    for action in commands()[command]._actions:
+    for action in actions(commands()[command]):
         assert action.help, action.dest
 
 
