@@ -188,10 +188,11 @@ def _flaws(survey: Survey) -> Finding:
         return Finding("content", "all rows and batches are what was written")
     more = len(survey.flaws) - _SHOWN_FLAWS
     table = (*survey.flaws[:_SHOWN_FLAWS], *([f"and {more} more"] if more > 0 else []))
-    what = (
-        f"{len(survey.flaws)} not what was written; restart the agent: it puts the database aside"
+    says = (
+        f"{len(survey.flaws)} not what was written; the agent's weekly look finds it, and starts "
+        "anew with all that is sound; if it happens again, replace the disk"
     )
-    return Finding("content", problem=f"{what} and takes over what is sound", table=table)
+    return Finding("content", problem=says, table=table)
 
 
 # --- export

@@ -1,4 +1,4 @@
-"""`loadscape-agent db`: what the database holds, whether it is what was written, made small again."""
+"""`loadscape-agent db`: what the database holds, whether that was written; its file made small."""
 
 from __future__ import annotations
 
