@@ -141,7 +141,7 @@ class AgentClock:
         self.steps = 0
         """How often it was set, by whomever, since the start."""
         self.off_s = 0.0
-        """How far the newest receipt shows it to be off, although others vouch for it, s."""
+        """How far the newest receipt since the last step shows it off, though others vouch, s."""
         self.look()
 
     # --- the clock
@@ -231,6 +231,7 @@ class AgentClock:
         by_s = new.system_s + new.correction_s - before.system_s - before.correction_s
         if abs(by_s) >= STEP_S:
             self.steps += 1
+            self.off_s = 0.0
             self._set_back_s = max(self._set_back_s, -by_s)
             self._tell("clock_step", f"by_s={by_s:.1f}")
         if before.trusted_by and not new.trusted_by:

@@ -135,6 +135,19 @@ def test_central_and_a_time_server_that_disagree_are_a_fault_and_nothing_steps()
     assert machine.clock.fault() is None
 
 
+def test_what_a_receipt_showed_of_a_clock_counts_no_more_once_the_clock_was_stepped() -> None:
+    machine = Machine(TRUE)
+    machine.sync()
+    machine.off_s = 900.0
+    machine.passes(6)
+    machine.clock.witness(int(machine.true_utc_s), 2.0)
+    assert "+899 s off" in (machine.clock.fault() or "")
+    machine.off_s = 0.0
+    machine.passes(6)
+    assert machine.clock.fault() is None
+    assert machine.wrong_by_s == 0
+
+
 def test_a_receipt_sets_right_what_drifted_while_no_time_server_was_there() -> None:
     machine = Machine(TRUE)
     machine.sync()
