@@ -6,7 +6,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,6 +59,11 @@ class EstServer:
     """Digests of the requests that came under each device certificate, by its serial number."""
     asked: list[str] = field(default_factory=list)
     spent: bool = False
+    name: str = NAME
+    keyset_file: Path | None = None
+    """The keyset of a centre, in place of one of our own."""
+    registered: Callable[[Request, x509.Certificate], None] = lambda *_: None
+    """Called before an answer is given: what the centre does with a device's new keys."""
     lose: set[str] = field(default_factory=set)
     """Paths whose answer is lost on the way."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -78,7 +83,7 @@ class EstServer:
     def token(self) -> Token:
         der = x509.load_pem_x509_certificate(self.authority.certificate_pem)
         return Token(
-            NAME,
+            self.name,
             self.server,
             self.secret,
             est.fingerprint(der.public_bytes(Encoding.DER)),
@@ -86,6 +91,8 @@ class EstServer:
         )
 
     def keyset(self) -> bytes:
+        if self.keyset_file is not None:
+            return self.keyset_file.read_bytes()
         epoch = EpochKey(b"epoch--1", 1, os.urandom(32), 0, 4_000_000_000)
         receipt = ReceiptKey(self.root.kid, self.root.public)
         keyset = Keyset(self.keyset_version, self.keyset_tenant, (epoch,), (receipt,), ())
@@ -138,6 +145,7 @@ class EstServer:
             )
             self.requests.append(request)
             self.kids.append(request.sign_key.kid)
+            self.registered(request, self.answered[request.digest])
         return est.certificates_body([self.answered[request.digest]])
 
 
