@@ -2,8 +2,8 @@
 
 On a full disk even a deletion fails: the database's log has to grow first. The
 file is twice what the log holds before it is folded in, and many times what the
-largest deletion writes; it is given up when the
-disk is full and made again when there is plenty of room.
+largest deletion writes; it is given up when the disk is full and made again
+when there is plenty of room. Until then the database leaves its room free.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ class Ballast:
 
     def restore(self) -> None:
         """Take the room again if it was given up and there is plenty; raises OSError otherwise."""
-        if self._path.exists():
-            return
-        room = os.statvfs(self._path.parent)
-        if room.f_bavail * room.f_frsize < _PLENTY * BALLAST_BYTES:
+        if self._path.exists() or self._free_bytes() < _PLENTY * BALLAST_BYTES:
             return
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
         finally:
             os.close(descriptor)
+
+    def room_beside_bytes(self) -> int | None:
+        """What is free on the disk beyond its room; None while it takes that up itself."""
+        return None if self._path.exists() else max(0, self._free_bytes() - BALLAST_BYTES)
 
     def spare(self, write: Callable[[], _Result]) -> _Result:
         """Write; if the disk is full, once more in the ballast's place. Raises OSError."""
@@ -57,3 +58,7 @@ class Ballast:
             if error.errno != errno.ENOSPC or not self.release():
                 raise
             return write()
+
+    def _free_bytes(self) -> int:
+        room = os.statvfs(self._path.parent)
+        return room.f_bavail * room.f_frsize

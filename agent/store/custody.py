@@ -17,7 +17,7 @@ from agent.clock_trust import Believed, Trust
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
 from agent.outbox import Cutter
-from agent.store.database import Lost, StoreFull
+from agent.store.database import StoreFull
 from agent.store.event_table import EventRows
 from agent.store.filing import Filing
 from agent.store.holding import Holding
@@ -162,7 +162,7 @@ class Custody:
                 self._filing.put_back(before)
                 self._faults.report("store", str(error))
                 lost = self._store.make_room(int(self._clock.now_utc_s()))
-                self._filing.log_uncut |= lost != Lost()
+                self._filing.log_uncut = True
                 self._counters.add("rows_lost_total", lost.rows)
                 self._counters.add("events_lost_total", lost.events)
                 continue
@@ -191,7 +191,7 @@ class Custody:
         days = max(self._settings.history_days, self._settings.recall_days) + 1
         with self._store.transaction():
             self._store.prune(int(now_utc_s) - days * 86_400)
-        self._store.ballast.restore()
+        self._store.restore_room()
 
     def scrub(self) -> None:
         """Look at a piece of the store if it is time; raises StoreDamaged."""

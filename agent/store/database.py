@@ -82,7 +82,7 @@ class Store:
         except (StoreDamaged, sqlite3.Error, UnicodeDecodeError) as error:
             self._db.close()
             raise StoreDamaged(f"{path}: {error}; it is put aside") from error
-        self._room = Room(self._db, self.events, self.log, self.transaction)
+        self._room = Room(self._db, self.ballast, self.events, self.log, self.transaction)
         self._scrub = Scrub(self._db, self._epochs)
 
     def close(self) -> None:
@@ -292,8 +292,11 @@ class Store:
 
         Raises StoreFull if the disk is so full that nothing can even be deleted.
         """
-        self.ballast.release()
         return self._room.make(now_utc_s)
+
+    def restore_room(self) -> None:
+        """Take the ballast's room again if there is plenty; raises OSError."""
+        self._room.restore()
 
     # --- whether all is what was written
 

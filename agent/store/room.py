@@ -4,7 +4,9 @@ In this order: entries of event logs and of the device log whose batch has a
 receipt, intervals whose batch has one, oldest first; only when there is
 nothing of these left, the oldest batch without a receipt, or what no batch
 holds. Such a loss is written to the device log in the same transaction, and
-goes to central sealed and signed like everything else.
+goes to central sealed and signed like everything else. While the ballast is
+given up the database grows only as far as that leaves its room free: or the
+next deletion could not be written.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from agent.store.ballast import Ballast
 from agent.store.connection import StoreFull, is_full
 from agent.store.event_table import EventTable
 from agent.store.log_table import LogTable
@@ -24,6 +27,8 @@ UNCUT = 0
 PRUNED_ROWS = 2000
 """Intervals that one transaction deletes at most: 200 KiB."""
 _ENOUGH_PAGES = 256
+_FEWEST_PAGES = 1024
+"""Which the database may have on however small a disk."""
 _EVER_UTC_S = 1 << 62
 _AT_ONCE_S = 7200
 """So much history goes together: fewer pages are written that are half empty."""
@@ -45,28 +50,41 @@ class Room:
     def __init__(
         self,
         database: sqlite3.Connection,
+        ballast: Ballast,
         events: EventTable,
         log: LogTable,
         transaction: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._db = database
+        self._ballast = ballast
         self._events = events
         self._log = log
         self._transaction = transaction
+        self._most_pages = self._pragma("max_page_count")
+        self._bound()
 
     def make(self, now_utc_s: int) -> Lost:
         """Free some pages; what was lost without a receipt, if anything. Raises StoreFull."""
-        lost, aim = Lost(), self._free_pages() + _ENOUGH_PAGES
-        while self._free_pages() < aim:
+        self._ballast.release()
+        self._bound()
+        lost, before = Lost(), self._free_pages()
+        while self._free_pages() < before + _ENOUGH_PAGES:
             self._fold_in()
             with self._transaction():
                 if self.prune(_EVER_UTC_S):
                     continue
+                if lost == Lost() and self._free_pages() > before:
+                    break  # Little, but it may do; nothing is lost before that was tried.
                 more = self._unreceipted(now_utc_s)
             if more is None:
                 break
             lost = Lost(lost.rows + more.rows, lost.events + more.events)
         return lost
+
+    def restore(self) -> None:
+        """Let ballast and database grow again as the disk allows; raises OSError."""
+        self._ballast.restore()
+        self._bound()
 
     def prune(self, before_utc_s: int) -> int:
         """Drop a little of the receipted history that ended before an instant; how much."""
@@ -100,7 +118,8 @@ class Room:
         return lost
 
     def _batch(self, number: int, first_end_utc_s: int, last_end_utc_s: int) -> Lost:
-        """Its sealed bytes go; its rows have become history that may make room."""
+        """Its sealed bytes go; its rows have become history, entries of our own log wait again."""
+        self._log.assign(UNCUT, self._log.of_batch(number))
         self._db.execute("DELETE FROM batch WHERE id = ?", (number,))
         (rows,) = self._db.execute(
             "SELECT count(*) FROM interval WHERE batch = ? AND end_utc_s BETWEEN ? AND ?",
@@ -121,8 +140,18 @@ class Room:
         events = self._events.drop_oldest(UNCUT, PRUNED_ENTRIES)
         return Lost(0, events) if events else None
 
+    def _bound(self) -> None:
+        pages, beside_bytes = self._most_pages, self._ballast.room_beside_bytes()
+        if beside_bytes is not None:
+            more = beside_bytes // self._pragma("page_size")
+            pages = min(pages, max(_FEWEST_PAGES, self._pragma("page_count") + more))
+        self._db.execute(f"PRAGMA max_page_count = {pages}")
+
     def _free_pages(self) -> int:
-        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+        return self._pragma("freelist_count")
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _fold_in(self) -> None:
         """Let the log begin anew: on a full disk it must not grow."""
