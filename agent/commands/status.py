@@ -79,13 +79,14 @@ def status_lines(config: AgentConfig, status: dict[str, Any], running: bool) -> 
 
 def _line(config: AgentConfig, line: dict[str, Any]) -> Iterator[str]:
     meters, failing = len(config.meters_of(line["name"])), line["failing"]
-    text = f"{meters - len(failing)} of {meters} meters answer"
-    if failing:
-        text += f"; not: {', '.join(failing)}"
-    state = "port open" if line["open"] else "port closed"
+    state = f"port open, {meters - len(failing)} of {meters} meters answer"
+    if not line["open"]:
+        state = f"port closed, none of {meters} meters is asked"
+    elif failing:
+        state += f"; not: {', '.join(failing)}"
     pushed = line.get("pushed")
     busy = f"busy {line['busy_share']:.0%}" if pushed is None else _heard(pushed)
-    yield f"line        {line['name']}: {state}, {text}, {busy}"
+    yield f"line        {line['name']}: {state}, {busy}"
     if line["cycle_ratio"] is not None:
         text = (
             f"one sample of each meter takes {line['cycle_ms'] / 1000:.1f} s, "

@@ -28,6 +28,10 @@ def action(
             return work(options)
         except (KeysError, TopicError) as error:
             raise CommandFailed(str(error)) from error
+        except FileNotFoundError as error:
+            raise CommandFailed(
+                f"{error.filename}: not there; {parser.prog} --help says which file is meant"
+            ) from error
 
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--json", action="store_true", help="answer as JSON")

@@ -364,7 +364,10 @@ def test_metrics_have_help_type_and_units(bench: Bench, start: Callable[[Bench],
 
 
 def test_a_port_that_comes_back_is_read_again_and_logged_once(
-    tmp_path: Path, start: Callable[[Bench], Running], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    start: Callable[[Bench], Running],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.INFO, "loadscape.agent")
     bench = prepare(tmp_path)
@@ -375,6 +378,10 @@ def test_a_port_that_comes_back_is_read_again_and_logged_once(
         running.until(lambda: not running.is_open("modbus-1"))
         assert running.count("ports_lost_total") == 1
         running.thread.join(2.5)  # long enough for several tries in vain
+        running.until(lambda: not (read_status(tmp_path / "data") or {})["lines"][0]["open"])
+        bench.say("status")
+        said = capsys.readouterr().out
+        assert "modbus-1: port closed, none of 3 meters is asked, busy" in said
         read = running.count("reads_total")
         with served(modbus_line(tmp_path)):
             running.until(lambda: running.is_open("modbus-1"), 6)

@@ -245,3 +245,9 @@ def test_in_words_each_answer_says_what_to_do_next(office: Office, tmp_path: Pat
     assert "hand-out broker" in said("renew", *at, "broker")
     assert "wiped here" in said("hand-out", *at, "broker", "--out", tmp_path / "b", "--move")
     assert said("destroy", *at) == "nothing is due\n"
+
+
+@pytest.mark.parametrize("action", [("sign", "--root", "r", "--out", "o"), ("take",)])
+def test_a_file_that_is_not_there_is_named(office: Office, action: tuple[str, ...]) -> None:
+    told = office.type(action[0], "no-such-file", *action[1:], exits=1)
+    assert "no-such-file: not there; loadscape-central keys " + action[0] in told
