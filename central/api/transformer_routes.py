@@ -54,23 +54,8 @@ def transformer_routes(centre: Centre) -> APIRouter:
         first: int | None = None,
         last: int | None = None,
     ) -> Response:
-        grid = centre.grid()
-        index, transformer = centre.transformer(grid, transformer_id)
         first_utc_s, last_utc_s = _range(day, first, last)
-        history = centre.history(grid, index)
-        kept = (history.end_utc_s >= first_utc_s) & (history.end_utc_s <= last_utc_s)
-        hot = hot_spot_c(grid, transformer, grid.asset_at(transformer.id), history)
-        measured = history.known
-        shown = np.full(len(measured), np.nan) if hot is None else np.where(measured, hot, np.nan)
-        document = {
-            "end_utc_s": history.end_utc_s[kept].tolist(),
-            "apparent_va": numbers(history.apparent_va[kept], 0),
-            "active_w": numbers(history.active_w[kept], 0),
-            "percent": numbers(percent(history, transformer.rated_kva)[kept], 2),
-            "hot_spot_c": numbers(shown[kept], 1),
-            "rated_kva": transformer.rated_kva,
-        }
-        return json_answer(request, document)
+        return json_answer(request, _load(centre, transformer_id, first_utc_s, last_utc_s))
 
     @routes.get("/transformers/{transformer_id}/events", summary="Its meters' event log entries")
     def events(
@@ -87,6 +72,27 @@ def transformer_routes(centre: Centre) -> APIRouter:
         return json_answer(request, document)
 
     return routes
+
+
+def _load(
+    centre: Centre, transformer_id: str, first_utc_s: int, last_utc_s: int
+) -> dict[str, object]:
+    """The load curve between two interval ends; the hot spot only where load was measured."""
+    grid = centre.grid()
+    index, transformer = centre.transformer(grid, transformer_id)
+    history = centre.history(grid, index)
+    kept = (history.end_utc_s >= first_utc_s) & (history.end_utc_s <= last_utc_s)
+    hot = hot_spot_c(grid, transformer, grid.asset_at(transformer.id), history)
+    measured = history.known
+    shown = np.full(len(measured), np.nan) if hot is None else np.where(measured, hot, np.nan)
+    return {
+        "end_utc_s": history.end_utc_s[kept].tolist(),
+        "apparent_va": numbers(history.apparent_va[kept], 0),
+        "active_w": numbers(history.active_w[kept], 0),
+        "percent": numbers(percent(history, transformer.rated_kva)[kept], 2),
+        "hot_spot_c": numbers(shown[kept], 1),
+        "rated_kva": transformer.rated_kva,
+    }
 
 
 def _range(day: date | None, first: int | None, last: int | None) -> tuple[int, int]:
