@@ -74,6 +74,9 @@ METRICS = {**_HELP, **_GAUGE_HELP, **_EACH_HELP}
 ALARMS = ("clone", "rollback")
 """Faults that central is told of: another one may run with this agent's keys."""
 
+_REQUEST_S = 10.0
+"""So long a client may take to ask for metrics; each holds a thread meanwhile."""
+
 Labels = tuple[tuple[str, str], ...]
 """Name and value of each label."""
 
@@ -174,13 +177,15 @@ def serve_metrics(port: int, counters: Counters) -> ThreadingHTTPServer:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = _REQUEST_S
+
         def do_GET(self) -> None:
             if self.path != "/metrics":
                 self.send_error(404)
                 return
             body = counters.prometheus().encode()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from commands_bench import Bench, Running, modbus_line, prepare
 from test_agent_watchdog import Systemd
 
+import agent.health
 import agent.run
 from agent.clock_trust import AgentClock
 from agent.config import load_config
@@ -174,3 +176,16 @@ def test_an_agent_that_fails_says_why_in_its_log(
     with pytest.raises(RuntimeError):
         Agent(load_config(bench.config)).run()
     assert ("failed", "RuntimeError: the line's driver is broken") in logged(bench)
+
+
+def test_a_client_that_asks_for_nothing_holds_no_thread_of_the_metrics_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent.health, "_REQUEST_S", 0.1)
+    server = agent.health.serve_metrics(0, agent.health.Counters())
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as silent:
+            assert silent.recv(1) == b""
+    finally:
+        server.shutdown()
+        server.server_close()
