@@ -25,6 +25,7 @@ from agent.keys.folder import CURRENT, Generation
 from agent.places import Places
 from agent.tables import ConfigError as ConfigError
 from agent.tables import Table, error_at
+from agent.telling import EVERY_S
 from wire import topics
 
 INTERVALS_MIN = (5, 15, 30)
@@ -46,6 +47,8 @@ class BrokerConfig:
     key_file: Path
     systemd: str | None = None
     """Name of the unit's credential that `key_file` is sealed under."""
+    state_every_s: int = EVERY_S
+    """How often the numbers of the retained state are told while nothing that matters changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +281,7 @@ def _broker(table: Table, keys: KeysConfig) -> BrokerConfig:
         host="" if as_enrolled else table.text("host"),
         port=table.number("port", 1, 65535, 8883),
         systemd=keys.systemd,
+        state_every_s=table.number("state_every_s", 2, 86_400, EVERY_S),
         **files,
     )
     if as_enrolled and table.has("port"):

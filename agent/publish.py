@@ -32,15 +32,17 @@ from agent.keys.at_rest import read_secret, unit_secret
 from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
 from agent.takeover import TakeOvers
+from agent.telling import Telling
 from agent.tls_time import ClockedContext
 from wire import topics
 
 _log = logging.getLogger("loadscape.agent")
 
-KEEPALIVE_S = 900
+KEEPALIVE_S = 1200
+"""More than a quarter of an hour, so that a batch per interval needs no ping besides."""
 SESSION_EXPIRY_S = 7 * 86_400
 _RECONNECT_S = (1.0, 900.0)
-_STATE_EVERY_S = 2.0
+_STATE_EXPIRES_S = 86_400
 _TAKEN_OVER = 0x8E
 _TAKEN_OVER_ATTEMPTS = 6
 """Reconnecting after a take-over waits as after so many failures: two must not chase each other."""
@@ -87,8 +89,7 @@ class Publisher:
         self._attempts = 0
         self._lasting_s = float("inf")
         self._takeovers = TakeOvers()
-        self._shown_state = ""
-        self._state_after_s = 0.0
+        self._telling = Telling(broker.state_every_s)
         self._last_receipt_utc_s: int | None = None
         self._tls = tls_context(broker, tls_utc_s)
         self._client = self._new_client()
@@ -180,22 +181,18 @@ class Publisher:
     # --- the retained state
 
     def _show_state(self, now_s: float) -> None:
-        if now_s < self._state_after_s:
-            return
-        fields = self._state()
-        # An age grows by itself; that alone is no change.
-        compared = json.dumps({**fields, "receipt_age_s": None}, sort_keys=True)
-        if compared == self._shown_state:
+        state = self._state()
+        with self._lock:
+            due = self._telling.due(state, now_s)
+        if not due:
             return
         self._client.publish(
             topics.state(self._cn),
-            json.dumps(fields),
+            json.dumps(state),
             qos=1,
             retain=True,
-            properties=_expiring(PacketTypes.PUBLISH, "MessageExpiryInterval", KEEPALIVE_S * 96),
+            properties=_expiring(PacketTypes.PUBLISH, "MessageExpiryInterval", _STATE_EXPIRES_S),
         )
-        self._shown_state = compared
-        self._state_after_s = now_s + _STATE_EVERY_S
 
     def _offline(self) -> bytes:
         return json.dumps({"online": False, "boot": self._boot.hex()}).encode()
@@ -242,8 +239,7 @@ class Publisher:
         now_s = time.monotonic()
         with self._lock:
             self._sending.connect(self._writer.view, now_s)
-            self._shown_state = ""
-            self._state_after_s = 0.0
+            self._telling.begin()
         self._faults.over("broker")
         self._wake()
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import publish
-from agent.health import Counters, Faults
+from agent.health import ALARMS, Counters, Faults
 from agent.publish import Publisher, tls_context
 from wire import topics
 
@@ -116,6 +116,7 @@ class Site:
             "online": True,
             "boot": self.boot.hex(),
             "next": self.writer.view.last_seq + 1,
+            "alarms": [key for key in ALARMS if key in self.faults.present()],
             "receipt_age_s": int(time.monotonic()),
         }
 
@@ -186,8 +187,9 @@ def test_a_killed_broker_costs_no_batch(site: Site) -> None:
 def test_the_retained_state_tells_birth_changes_and_the_end(site: Site) -> None:
     assert site.until(lambda: bool(site.collector.states))
     assert site.collector.states[0]["online"] is True
+    site.faults.report("clone", "a copy runs elsewhere")
+    assert site.until(lambda: site.collector.states[-1].get("alarms") == ["clone"])
     site.writer.hand_over(edge(T0, "m1"))
-    assert site.until(lambda: site.collector.states[-1].get("next") == 2)
     assert site.until(lambda: site.writer.view.waiting == 0)
     count = len(site.collector.states)
     assert not site.collector.wait(lambda: len(site.collector.states) > count, 2.5)
