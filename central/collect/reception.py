@@ -21,6 +21,7 @@ from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Re
 from central.keys.place import KeyPlace, read_devices, read_keyset
 from central.keys.receipts import ReceiptKeys
 from central.metrics import MetricSet
+from central.plain import plain
 from central.readings.ledger import LoaderProgress
 from wire import topics
 from wire.clock import Clock
@@ -203,6 +204,8 @@ class Reception:
             return []
         try:
             state = json.loads(message.payload, parse_constant=_no_number)
+            # Others write it as JSON again: no infinity, no half of a surrogate pair.
+            json.dumps(state, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError) as error:
             self._say("state", f"{message.topic}: not JSON ({error})")
             return []
@@ -219,7 +222,8 @@ class Reception:
         if self._clones.birth(device, str(state.get("boot")), self._monotonic_s()):
             self._alarm(seen, "two starts of it come and go in turn", now_utc_s)
         if isinstance(told := state.get("alarms"), list) and told:
-            self._alarm(seen, f"its own alarms: {', '.join(map(str, told))[:100]}", now_utc_s)
+            what = plain(", ".join(map(str, told)))[:100]
+            self._alarm(seen, f"its own alarms: {what}", now_utc_s)
         return self._greet(device, state, born, now_utc_s)
 
     def _greet(

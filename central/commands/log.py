@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from central.commands.options import Parsers, add_config
 from central.config import load_config
+from central.plain import plain
 
 _DAY_S = 86_400
 
@@ -40,7 +41,7 @@ def _log(options: argparse.Namespace) -> int:
     first_utc_s = int(config.clock().now_utc_s()) - options.days * _DAY_S
     for entry in [] if options.verify else reversed(read_log(path, device, first_utc_s)):
         at = datetime.fromtimestamp(entry.at_utc_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        shown = f"{at} {entry.code:16} {entry.detail}"
+        shown = f"{at} {entry.code:16} {plain(entry.detail)}"
         print(json.dumps(asdict(entry)) if options.json else shown.rstrip())
     flaws = find_flaws(path, device)
     for flaw in flaws:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from central.commands.options import Parsers, add_config
 from central.config import Config, load_config
+from central.plain import plain
 
 _DAY_S = 86_400
 
@@ -45,7 +46,7 @@ def _show_events(config: Config, options: argparse.Namespace, first_utc_s: int) 
         if options.json:
             print(json.dumps(asdict(event)))
         else:
-            print(_utc(event.at_utc_s), f"{event.log:14}", f"{event.code:5}", event.detail)
+            print(_utc(event.at_utc_s), f"{event.log:14}", f"{event.code:5}", plain(event.detail))
 
 
 def _show_revisions(

@@ -145,6 +145,19 @@ def test_an_alarm_of_the_devices_own_is_shown(bench: Bench) -> None:
     assert bench.alarm == "its own alarms: clone"
 
 
+def test_what_a_device_says_cannot_pass_for_a_line_of_ours(bench: Bench) -> None:
+    bench.birth(alarms=["\x1b[2J", "x\nALARM: t02: restored"])
+    assert bench.alarm == r"its own alarms: \x1b[2J, x\nALARM: t02: restored"
+
+
+@pytest.mark.parametrize("said", [r'["\ud800"]', "[1e999]", "[NaN]", "[[" * 5000])
+def test_a_state_that_nobody_could_write_as_json_again_is_refused(bench: Bench, said: str) -> None:
+    text = '{"online": true, "boot": "b", "alarms": ' + said + "}"
+    assert bench.reception.take([Message(topics.state(bench.device.cn), text.encode())]) == []
+    bench.reception.look_around()
+    assert all(seen.state is None for seen in read_fleet(bench.folder / "journal"))
+
+
 def test_a_birth_with_the_right_number_and_another_head_learns_the_difference(
     bench: Bench,
 ) -> None:

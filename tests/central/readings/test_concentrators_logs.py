@@ -118,3 +118,13 @@ def test_pieces_in_any_order_are_whole_unless_one_before_the_last_is_missing(
     ledger.close()
     missing = {piece.first for piece in sent} - {piece.first for piece in came}
     assert {flaw.kind for flaw in find_flaws(path)} == ({"missing"} if missing else set())
+
+
+def test_a_detail_cannot_pass_for_a_line_of_ours(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = Entry(NOW, "fault", "\x1b[2Jgone\n2026-11-21 06:00:02 stop \u202eönd")
+    ship(bench, Piece(CHAIN, 1, NO_PREV, (entry,)))
+    assert run(bench) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r"fault            \x1b[2Jgone\n2026-11-21 06:00:02 stop \u202eönd")
