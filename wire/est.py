@@ -182,12 +182,13 @@ def certificates_body(certificates: list[x509.Certificate]) -> bytes:
 
 def read_certificates(body: bytes) -> list[x509.Certificate]:
     """The certificates of such an answer, not verified; raises EstError."""
+    from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import pkcs7
 
     try:
         return pkcs7.load_der_pkcs7_certificates(from_body(body))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         if isinstance(error, EstError):
             raise
         raise EstError(f"expected certificates as PKCS#7 ({error})") from error

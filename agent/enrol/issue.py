@@ -154,12 +154,12 @@ def _check(
     now_utc_s: float,
 ) -> None:
     """That the certificate is the authority's, for this name and this key, and not over."""
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509.oid import NameOID
 
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise EnrolmentFailed("the certificate is not signed by the centre's authority") from error
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if [name.value for name in names] != [config.common_name]:

@@ -51,7 +51,7 @@ class Decoder:
 
 def decoders() -> Mapping[str, Decoder]:
     """All of them by name; imported here, so that a fuzzer can watch the imports."""
-    from hil.fuzz import apdu, client, driver, link, messages, overheard, values
+    from hil.fuzz import apdu, client, driver, enrolment, link, messages, overheard, values
 
     table: Iterable[Decoder] = (
         *link.DECODERS,
@@ -61,5 +61,6 @@ def decoders() -> Mapping[str, Decoder]:
         *driver.DECODERS,
         *overheard.DECODERS,
         *messages.DECODERS,
+        *enrolment.DECODERS,
     )
     return {decoder.name: decoder for decoder in table}

@@ -84,6 +84,14 @@ def test_certificates_travel_as_base64_of_pkcs7() -> None:
     body = est.certificates_body([certificate])
     assert est.read_certificates(body) == [certificate]
     assert max(map(len, body.splitlines())) <= 76
-    for damaged in (b"?", body[: len(body) // 2], est.to_body(b"\x30\x00"), b"A" * 70_000):
+    version_2 = est.from_body(body).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
+    assert version_2 != est.from_body(body)
+    for damaged in (
+        est.to_body(version_2),
+        b"?",
+        body[: len(body) // 2],
+        est.to_body(b"\x30\x00"),
+        b"A" * 70_000,
+    ):
         with pytest.raises(EstError):
             est.read_certificates(damaged)
