@@ -14,6 +14,7 @@ from central.api.centre import Centre
 from central.api.map_routes import versions_of
 from central.collect.fleet import DeviceSeen, read_fleet
 from central.grid.model import grid_version
+from central.readings.ledger import LoaderProgress
 
 LOOK_AGAIN_S = 0.25
 KEEP_ALIVE_S = 15.0
@@ -34,8 +35,12 @@ def live_routes(centre: Centre) -> APIRouter:
     @routes.get("/devices", summary="Agents as the collector sees them")
     def devices(request: Request) -> Response:
         now_utc_s = centre.clock.now_utc_s()
-        seen = read_fleet(centre.config.journal_dir)
-        return json_answer(request, {"devices": [_device(one, now_utc_s) for one in seen]})
+        sealed = LoaderProgress(centre.config.loader_file).waiting_by_device()
+        found = [
+            _device(seen, sealed.get(seen.device, 0), now_utc_s)
+            for seen in read_fleet(centre.config.journal_dir)
+        ]
+        return json_answer(request, {"devices": found})
 
     return routes
 
@@ -76,7 +81,7 @@ async def version_events(centre: Centre) -> AsyncIterator[bytes]:
             connection.close()
 
 
-def _device(seen: DeviceSeen, now_utc_s: float) -> dict[str, object]:
+def _device(seen: DeviceSeen, unopened: int, now_utc_s: float) -> dict[str, object]:
     state = seen.state or {}
     return {
         "device": seen.device,
@@ -86,6 +91,7 @@ def _device(seen: DeviceSeen, now_utc_s: float) -> dict[str, object]:
         "last_batch_utc_s": seen.last_batch_utc_s,
         "batches": seen.batches,
         "refused": seen.refused,
+        "unopened": unopened,
         "alarm": seen.alarm.what if seen.alarm else None,
         "outbox": state.get("outbox"),
         "recovery": state.get("recovery"),

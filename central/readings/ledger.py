@@ -195,6 +195,11 @@ class LoaderProgress:
         """How many batches wait sealed, by reason."""
         return {str(reason): int(count) for reason, count in self._rows(_WAITING)}
 
+    def waiting_by_device(self) -> dict[str, int]:
+        """How many batches wait sealed, by device."""
+        query = "select device, count(*) from unopened group by device"
+        return {str(device): int(count) for device, count in self._rows(query)}
+
     def loaded_upto(self) -> int:
         """The journal id that all loaders have passed."""
         rows = self._rows("select coalesce(min(lsn), 0) from progress")
