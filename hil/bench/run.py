@@ -55,6 +55,12 @@ def _store() -> Iterator[Figure | str]:
     yield from flash_figures()
 
 
+def _wire() -> Iterator[Figure | str]:
+    from hil.bench.wire_month import wire_figures
+
+    yield from wire_figures()
+
+
 PARTS: Mapping[str, Part] = {
     "block": _block,
     "chain": _chain,
@@ -62,6 +68,7 @@ PARTS: Mapping[str, Part] = {
     "modbus": _modbus,
     "powercut": _powercut,
     "store": _store,
+    "wire": _wire,
 }
 
 
