@@ -157,6 +157,7 @@ def serving(folder: Path, **how: Any) -> Iterator[EstServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._do(b"")
