@@ -127,6 +127,7 @@ def _salvage(data_dir: Path, quota_mib: int, faults: Faults) -> None:
 
 def _replace(data_dir: Path) -> None:
     """Put the damaged database aside and the salvaged one in its place; may be done again."""
+    _make_room_aside(data_dir)
     target = data_dir / QUARANTINE / f"{time.time_ns():020d}"
     target.mkdir(parents=True)
     for suffix in _SUFFIXES:

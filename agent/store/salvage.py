@@ -1,16 +1,17 @@
 """Takes over from a damaged database all rows that are sound, table by table, row by row.
 
-Where a piece of a table cannot be read its range is halved, until the rows
-that cannot be read are alone. A row that is not what was written is left
-behind. What the lost record of a batch might have said is taken for no
+A table is read straight through from both ends; if that cannot be done, by
+ranges: one that cannot be read is halved, until the rows that cannot be read
+are alone. A row that is not what was written is left behind. What the lost record of a batch might have said is taken for no
 receipt: its rows are sent again, and central counts none twice. Not promised:
-a database whose first page is gone gives nothing.
+a database whose first page is gone gives nothing, and where the order of a
+table is damaged rows may stand that no range finds.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ _MOST_FAILURES = 20_000
 """Queries that may fail before the rest is given up."""
 _LARGEST_KEY = 1 << 34
 """More than any number of a row, or any end that is told in UTC s, has."""
+_PIECES = 10
+"""So many pieces of what the scrub looks at are written together."""
 _GRANULES = 64
 """So many possible keys are read at once."""
 
@@ -106,12 +109,17 @@ def _insert(into: sqlite3.Connection, table: Checked, rows: Sequence[Row]) -> in
     ).rowcount
 
 
+def _by_key(table: Checked, order: str) -> str:
+    return ", ".join(f"{key} {order}" for key in table.columns[: table.keys])
+
+
 class _Source:
     """The damaged database; whatever it answers to a question, `damaged` says what it cost."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._failures = 0
+        self._seconds: dict[str, Collection[int]] = {}
         self.damaged = 0
 
     def epochs(self) -> dict[int, tuple[int, MeterEpoch]]:
@@ -126,6 +134,7 @@ class _Source:
                 self.damaged += 1
                 continue
             found[number] = (meter, MeterEpoch(name, *fields))
+        self._seconds = {"interval": {meter for meter, _ in found.values()}, "held_row": found}
         return found
 
     def log_is_whole(self) -> bool:
@@ -135,10 +144,12 @@ class _Source:
         return bool(heads and newest and heads[0][0] >= (newest[0][0] or 0))
 
     def pieces(self, table: Checked) -> Iterator[list[Row]]:
-        """All sound rows of a table, a piece at a time."""
+        """All sound rows of a table, a piece at a time; a row may come again."""
         columns = f"SELECT {', '.join(table.columns)} FROM {table.name}"
+        for order in ("ASC", "DESC"):
+            if (yield from self._straight(table, columns, order)):
+                return
         if not table.granule:
-            yield self._sound(table, self._ask(columns, ()) or [])
             return
         key, begin = table.columns[0], 0
         span = table.granule * _GRANULES
@@ -151,6 +162,20 @@ class _Source:
                 begin = following - following % table.granule
             yield self._sound(table, self._between(table, columns, begin, begin + span - 1))
             begin += span
+
+    def _straight(
+        self, table: Checked, columns: str, order: str
+    ) -> Generator[list[Row], None, bool]:
+        """From one end up to what cannot be read; returns whether all could be."""
+        try:
+            cursor = self._db.execute(f"{columns} ORDER BY {_by_key(table, order)}")
+            while found := cursor.fetchmany(_PIECES * table.rows):
+                yield self._sound(table, found)
+        except UNREADABLE:
+            self._failures += 1
+            self.damaged += 1
+            return False
+        return True
 
     def _rows(self, table: Checked) -> list[Row]:
         return [row for piece in self.pieces(table) for row in piece]
@@ -174,14 +199,18 @@ class _Source:
         ]
 
     def _alone(self, table: Checked, query: str, span: tuple[int, int]) -> list[Row]:
-        """Rows of one key, from both sides up to what cannot be read."""
+        """Rows of one key, from both sides up to what cannot be read; then those between."""
         rows: list[Row] = []
         for order in ("ASC", "DESC"):
-            keys = ", ".join(f"{key} {order}" for key in table.columns[: table.keys])
             try:
-                rows.extend(self._db.execute(f"{query} ORDER BY {keys}", span))
+                rows.extend(self._db.execute(f"{query} ORDER BY {_by_key(table, order)}", span))
             except UNREADABLE:
                 self._failures += 1
+        if rows:
+            seen = {row[1] for row in rows}
+            for second in self._seconds.get(table.name, ()):
+                if second not in seen:
+                    rows += self._ask(f"{query} AND {table.columns[1]} = ?", (*span, second)) or []
         return rows
 
     def _ask(self, query: str, values: Sequence[int]) -> list[Row] | None:

@@ -89,7 +89,7 @@ EVENT = Checked(
     _summed,
 )
 EVENT_LOG = Checked(
-    "event_log", ("meter", "serial", "log", "at_utc_s", "seen", "crc32c"), 3, _summed
+    "event_log", ("meter", "serial", "log", "at_utc_s", "seen", "crc32c"), 3, _summed, granule=0
 )
 HELD_ROW = Checked(
     "held_row",
