@@ -150,7 +150,7 @@ class Agent:
         self._tell_start()
         self._writer.start()
         try:
-            self._begin_lines(self._writer.wait_ready())
+            self._begin_lines(self._writer.wait_ready(self._notifier.starting))
             self._publisher.start()
             self._notifier.send("READY=1")
             _log.info(

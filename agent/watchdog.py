@@ -26,6 +26,9 @@ WRITER_S = 90.0
 """Committing, pruning or cutting again a piece of the outbox, on a slow card."""
 NETWORK_S = 60.0
 _STATUS_EVERY_S = 10.0
+STARTING_S = 3600.0
+"""Taking over row by row from a full, damaged store on a slow card; after that it is a hang."""
+_STARTING_MORE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,19 @@ class Loop:
 class Notifier:
     """The service manager's socket, or none."""
 
-    def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        watchdog_s: float | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`address` begins with `/`, or with `@` for the abstract namespace."""
         self.watchdog_s = watchdog_s
         """How often systemd expects to be told that all is well at the latest; None: not at all."""
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
         self._failed = False
+        self._monotonic_s = monotonic_s
+        self._made_s = monotonic_s()
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Notifier:
@@ -53,6 +63,12 @@ class Notifier:
         pid, usec = environ.get("WATCHDOG_PID"), environ.get("WATCHDOG_USEC", "")
         ours = usec.isdigit() and int(usec) > 0 and pid in (None, str(os.getpid()))
         return cls(environ.get("NOTIFY_SOCKET"), int(usec) / 1e6 if ours else None)
+
+    def starting(self) -> None:
+        """Not ready yet, and at work: not to be given up, for an hour from the start."""
+        if self._monotonic_s() < self._made_s + STARTING_S:
+            more_us = 1_000_000 * _STARTING_MORE_S
+            self.send(f"EXTEND_TIMEOUT_USEC={more_us}", "STATUS=looks through the store")
 
     def send(self, *assignments: str) -> None:
         """E.g. `READY=1`; what cannot be sent is said once in the log."""

@@ -110,9 +110,13 @@ class Writer(threading.Thread):
 
     # --- for other threads
 
-    def wait_ready(self) -> Mapping[str, Recalled]:
-        """Block until the store is open; what it knows of each meter. Raises what went wrong."""
-        self._ready.wait()
+    def wait_ready(self, still: Callable[[], None] = lambda: None) -> Mapping[str, Recalled]:
+        """Block until the store is open; what it knows of each meter. Raises what went wrong.
+
+        `still` is called now and then meanwhile: taking over from a damaged store takes minutes.
+        """
+        while not self._ready.wait(_LOOK_S):
+            still()
         if self.failure is not None:
             raise self.failure
         return self.recall()

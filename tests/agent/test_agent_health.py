@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands_bench import Bench, Running, modbus_line, prepare
@@ -21,6 +22,7 @@ from agent.config import load_config
 from agent.driver import Sample
 from agent.modbus.driver import ModbusDriver
 from agent.run import Agent
+from agent.store.opening import open_store
 from hil.line.pty import served
 
 
@@ -81,6 +83,34 @@ def test_systemd_hears_when_it_is_ready_that_it_is_well_and_when_it_stops(
         for said in heard
     )
     assert heard[-1] == "STOPPING=1"
+
+
+def test_systemd_hears_that_a_store_takes_long_to_open(
+    bench: Bench,
+    start: Callable[[Bench], Running],
+    systemd: Systemd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_it_open = threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        let_it_open.wait(20)
+        return open_store(*given)
+
+    monkeypatch.setattr("agent.store.custody.open_store", slowly)
+    running = start(bench)
+    heard: list[str] = []
+
+    def told(word: str) -> bool:
+        heard.extend(systemd.heard())
+        return any(word in said for said in heard)
+
+    try:
+        running.until(lambda: told("EXTEND_TIMEOUT_USEC="))
+        assert not told("READY=1")
+    finally:
+        let_it_open.set()
+    running.until(lambda: told("READY=1"))
 
 
 def test_a_line_that_hangs_in_its_driver_starves_the_watchdog_and_status_names_it(

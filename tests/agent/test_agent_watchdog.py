@@ -91,6 +91,17 @@ def test_one_loop_that_hangs_stops_the_feed_however_the_others_move(
     assert faults.present() == {}
 
 
+def test_an_agent_that_looks_through_its_store_is_not_given_up_for_an_hour(
+    address: str, systemd: Systemd
+) -> None:
+    now_s = 1000.0
+    notifier = Notifier(address, monotonic_s=lambda: now_s)
+    for _ in range(8):
+        notifier.starting()
+        now_s += 600
+    assert systemd.heard() == ["EXTEND_TIMEOUT_USEC=60000000\nSTATUS=looks through the store"] * 6
+
+
 def test_the_abstract_namespace_is_understood() -> None:
     name = f"loadscape-test-{os.getpid()}"
     systemd = Systemd("\0" + name)
