@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import ssl
 import threading
 import time
@@ -25,6 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.backoff import Backoff
 from agent.config import BrokerConfig
 from agent.health import Counters, Faults
 from agent.keyring import Keyring
@@ -41,11 +41,8 @@ _log = logging.getLogger("loadscape.agent")
 KEEPALIVE_S = 1200
 """More than a quarter of an hour, so that a batch per interval needs no ping besides."""
 SESSION_EXPIRY_S = 7 * 86_400
-_RECONNECT_S = (1.0, 900.0)
 _STATE_EXPIRES_S = 86_400
 _TAKEN_OVER = 0x8E
-_TAKEN_OVER_ATTEMPTS = 6
-"""Reconnecting after a take-over waits as after so many failures: two must not chase each other."""
 _LASTING_S = 60.0
 """A connection that ends sooner counts as another failure: not every broker says that it was
 taken over."""
@@ -68,6 +65,7 @@ class Publisher:
         state: Callable[[], dict[str, Any]],
         wake: Callable[[], None],
         tls_utc_s: Callable[[], float] = time.time,
+        backoff: Backoff | None = None,
     ) -> None:
         self._broker = broker
         self._tenant = tenant
@@ -86,7 +84,7 @@ class Publisher:
         # paho calls on_publish while it holds the lock that publish() needs: taking ours there
         # as well would lock both threads for ever. So acknowledgements are left here.
         self._acknowledged: deque[int] = deque()
-        self._attempts = 0
+        self._backoff = backoff or Backoff()
         self._lasting_s = float("inf")
         self._takeovers = TakeOvers()
         self._telling = Telling(broker.state_every_s)
@@ -147,7 +145,7 @@ class Publisher:
         if not self.connected:
             return
         if now_s >= self._lasting_s:
-            self._attempts = 0
+            self._backoff.lasted()
         self._send_more(now_s)
         self._show_state(now_s)
 
@@ -218,12 +216,9 @@ class Publisher:
         return client
 
     def _draw_reconnect_delay(self, client: mqtt.Client) -> None:
-        """Full jitter: a thousand agents must not come back in the same second."""
-        longest_s = min(_RECONNECT_S[1], _RECONNECT_S[0] * 2 ** min(self._attempts, 16))
-        self._attempts += 1
-        delay_s = random.uniform(0.2, 1.0) * longest_s
-        # Both ends equal: paho then waits exactly this long.
-        client.reconnect_delay_set(delay_s, delay_s)
+        delay_s = self._backoff.delay_s()
+        # Both ends equal: paho then waits exactly this long. It takes fractions, too.
+        client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]
 
     def _on_connect(
         self, client: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any
@@ -261,7 +256,7 @@ class Publisher:
             self._draw_reconnect_delay(client)
 
     def _taken_over(self) -> None:
-        self._attempts = max(self._attempts, _TAKEN_OVER_ATTEMPTS)
+        self._backoff.taken_over()
         if self._takeovers.seen(time.monotonic()):
             self._faults.report(
                 "clone",

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent import publish
+from agent.backoff import Backoff
 from agent.health import ALARMS, Counters, Faults
 from agent.publish import Publisher, tls_context
 from wire import topics
@@ -75,7 +75,9 @@ class Collector:
 class Site:
     """An agent's writer and publisher, its broker and central."""
 
-    def __init__(self, folder: Path, *, started: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, started: bool = True, backoff: Backoff | None = None
+    ) -> None:
         self.broker = Broker(folder / "broker")
         if started:
             self.broker.start()
@@ -99,6 +101,7 @@ class Site:
             faults=self.faults,
             state=self.state,
             wake=lambda: None,
+            backoff=backoff,
         )
         if started:
             self.publisher.start()
@@ -254,10 +257,9 @@ def test_a_new_certificate_waits_for_a_broker_that_is_away(site: Site) -> None:
 
 
 def test_a_connection_that_is_taken_over_twice_within_the_hour_is_an_alarm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(publish, "_RECONNECT_S", (0.01, 0.05))
-    site = Site(tmp_path, started=False)
+    site = Site(tmp_path, started=False, backoff=Backoff(lambda least, most: least))
     served = threading.Thread(target=take_over_all, args=(site.broker, 2))
     served.start()
     site.publisher.start()
