@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.backoff import Backoff
 from agent.health import ALARMS, Counters, Faults
 from agent.publish import Publisher, tls_context
+from hil.bench.metered_link import MeteredLink
+from hil.site.ports import free_port
 from wire import topics
 
 CN = "demo-t07"
@@ -76,7 +79,12 @@ class Site:
     """An agent's writer and publisher, its broker and central."""
 
     def __init__(
-        self, folder: Path, *, started: bool = True, backoff: Backoff | None = None
+        self,
+        folder: Path,
+        *,
+        started: bool = True,
+        backoff: Backoff | None = None,
+        link_port: int | None = None,
     ) -> None:
         self.broker = Broker(folder / "broker")
         if started:
@@ -90,8 +98,9 @@ class Site:
         )
         self.boot = os.urandom(8)
         self.faults = Faults()
+        config = self.broker.config(CN)
         self.publisher = Publisher(
-            self.broker.config(CN),
+            config if link_port is None else replace(config, port=link_port),
             "demo",
             "t07",
             boot=self.boot,
@@ -200,6 +209,20 @@ def test_the_retained_state_tells_birth_changes_and_the_end(site: Site) -> None:
     site.publisher.stop()
     assert site.until(lambda: site.collector.states[-1]["online"] is False)
     assert site.collector.states[-1]["boot"] == site.boot.hex()
+
+
+def test_a_connection_that_breaks_is_told_by_the_will(tmp_path: Path) -> None:
+    site = Site(tmp_path, started=False, link_port=(port := free_port()))
+    link = MeteredLink(port, site.broker.port)
+    site.publisher.start()
+    try:
+        assert site.until(lambda: bool(site.collector.states))
+        assert site.collector.states[-1]["online"] is True
+        link.close()
+        assert site.until(lambda: site.collector.states[-1]["online"] is False)
+        assert site.collector.states[-1]["boot"] == site.boot.hex()
+    finally:
+        site.close()
 
 
 def test_a_newer_keyset_is_taken_and_kept_an_older_refused(site: Site, tmp_path: Path) -> None:
