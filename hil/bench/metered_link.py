@@ -70,7 +70,12 @@ class MeteredLink:
             except OSError:
                 return  # closed
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with client, socket.create_connection(("127.0.0.1", self._to_port)) as broker:
+            # Where nobody listens the client is let go, as a broker that is away does.
+            with (
+                client,
+                contextlib.suppress(ConnectionRefusedError),
+                socket.create_connection(("127.0.0.1", self._to_port)) as broker,
+            ):
                 broker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._client = client

@@ -213,6 +213,7 @@ def test_the_retained_state_tells_birth_changes_and_the_end(site: Site) -> None:
 
 def test_a_connection_that_breaks_is_told_by_the_will(tmp_path: Path) -> None:
     site = Site(tmp_path, started=False, link_port=(port := free_port()))
+    site.broker.start()
     link = MeteredLink(port, site.broker.port)
     site.publisher.start()
     try:
