@@ -87,19 +87,23 @@ class Room:
         self._bound()
 
     def prune(self, before_utc_s: int) -> int:
-        """Drop a little of the receipted history that ended before an instant; how much."""
+        """Drop a little of the history that ended, and has a receipt, since before an instant.
+
+        Returns how much. The receipt counts too: a forged one deletes nothing at once.
+        """
         before_utc_s -= before_utc_s % _AT_ONCE_S
         dropped = self._events.prune(UNCUT, PRUNED_ENTRIES)
         dropped += self._log.prune(UNCUT, PRUNED_ENTRIES)
         dropped += self._db.execute(
             "DELETE FROM interval WHERE (end_utc_s, meter) IN (SELECT end_utc_s, meter "
             "FROM interval WHERE end_utc_s < ? AND batch != ? AND batch NOT IN "
-            "(SELECT id FROM batch WHERE sealed IS NOT NULL) LIMIT ?)",
-            (before_utc_s, UNCUT, PRUNED_ROWS),
+            "(SELECT id FROM batch WHERE sealed IS NOT NULL OR receipted_utc_s >= ?) LIMIT ?)",
+            (before_utc_s, UNCUT, before_utc_s, PRUNED_ROWS),
         ).rowcount
         dropped += self._db.execute(
             "DELETE FROM batch WHERE id IN (SELECT id FROM batch WHERE sealed IS NULL AND "
-            "last_end_utc_s < ? AND seq < (SELECT max(seq) FROM batch AS later "
+            "max(last_end_utc_s, receipted_utc_s) < ? AND "
+            "seq < (SELECT max(seq) FROM batch AS later "
             "WHERE later.stream = batch.stream AND later.sealed IS NULL) LIMIT ?)",
             (before_utc_s, PRUNED_ROWS),
         ).rowcount

@@ -2,10 +2,11 @@
 
 A table is read straight through from both ends; if that cannot be done, by
 ranges: one that cannot be read is halved, until the rows that cannot be read
-are alone. A row that is not what was written is left behind. What the lost record of a batch might have said is taken for no
-receipt: its rows are sent again, and central counts none twice. Not promised:
-a database whose first page is gone gives nothing, and where the order of a
-table is damaged rows may stand that no range finds.
+are alone. A row that is not what was written is left behind. What the lost
+record of a batch might have said is taken for no receipt: its rows are sent
+again, and central counts none twice. Not promised: a database whose first page
+is gone gives nothing, and where the order of a table is damaged rows may stand
+that no range finds.
 """
 
 from __future__ import annotations
