@@ -5,95 +5,33 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import tarfile
-import threading
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from commands_bench import Bench, prepare
+from drivers_dlms_bench import (
+    FILE,
+    GAK,
+    GUEK,
+    OVER_HDLC,
+    PASSWORD,
+    SECRETS,
+    SERIAL,
+    WRAPPER,
+    config,
+    drivers,
+    meter,
+)
 
-from agent.config import AgentConfig, ConfigError, load_config
+from agent.config import ConfigError, load_config
 from agent.dlms.driver import DlmsDriver
-from agent.driver import Driver
-from agent.drivers import build_driver, open_line
+from agent.drivers import open_line
 from agent.drivers_dlms import client_title, credential_of
 from agent.line.tcp_port import TcpPort
-from hil.line.pty import PtyLine, served
-from hil.line.responder import Answer
-from hil.meters.dlms.bus import DlmsBus
-from hil.meters.dlms.meter import DlmsMeter
-from hil.meters.steady import Steady
-from wire.clock import SystemClock
-
-GUEK = "5ec2e75ec2e75ec2e75ec2e75ec2e75e"
-GAK = "d0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
-PASSWORD = "Sesam-oeffne-dich"
-SECRETS = f"""\
-[gmac]
-encryption_key = "{GUEK}"
-authentication_key = "{GAK}"
-
-[long]
-encryption_key = "{GUEK * 2}"
-authentication_key = "{GAK * 2}"
-
-[lls]
-password = "{PASSWORD}"
-"""
-HEAD = """\
-[agent]
-tenant = "demo"
-device = "t07"
-data_dir = "data"
-
-[broker]
-host = "127.0.0.1"
-ca_file = "ca.crt"
-cert_file = "tls.crt"
-key_file = "tls.key"
-
-[keys]
-sign_key_file = "sign.key"
-root_public_file = "root.pub"
-keyset_file = "keyset.cose"
-
-[credentials]
-file = "meters.toml"
-
-[[line]]
-name = "l"
-"""
-SERIAL = 'port = "/dev/ttyUSB0"\nprotocol = "dlms"\n'
-WRAPPER = 'port = "127.0.0.1:4059"\nprotocol = "dlms-tcp"\n'
-FILE = 'file = "meters'
-OVER_HDLC = WRAPPER + 'framing = "hdlc"\nbaud = 2400\n'
-
-
-def config(folder: Path, line: str, *meters: str) -> AgentConfig:
-    secrets = folder / "meters.toml"
-    if not secrets.exists():
-        secrets.write_text(SECRETS)
-        secrets.chmod(0o600)
-    text = HEAD + line
-    for number, meter in enumerate(meters):
-        text += f'\n[[meter]]\nid = "m{number}"\nline = "l"\n{meter}'
-    (folder / "agent.toml").write_text(text)
-    return load_config(folder / "agent.toml")
-
-
-def meter(model: str, credentials: str | None, address: str = "1/17", more: str = "") -> str:
-    named = f'credentials = "{credentials}"\n' if credentials else ""
-    return f'model = "{model}"\nserver_address = "{address}"\n{named}{more}'
-
-
-def drivers(there: AgentConfig) -> list[Driver]:
-    (line,) = there.lines
-    port = open_line(line)
-    return [build_driver(there, line, meter, port, SystemClock()) for meter in there.meters]
 
 
 @pytest.mark.parametrize(
@@ -344,96 +282,5 @@ def test_a_bundle_holds_no_secret_even_if_the_agent_had_said_one(
             assert file is not None
             whole += file.read().decode()
     assert " and " in whole, "what the agent said is in the bundle"
-    for secret in (*shown, "hvs-4711-token"):
-        assert secret not in whole
-
-
-# --- over TCP, whole
-
-
-class Gateway:
-    """A transparent gateway on this machine, with one bus of simulated meters behind it."""
-
-    def __init__(self, bus: DlmsBus) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.number = self.listener.getsockname()[1]
-        self._bus = bus
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            with connection:
-                while data := connection.recv(4096):
-                    for answer in self._bus.receive(data):
-                        connection.sendall(answer.data)
-
-    def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self._thread.join()
-
-
-def test_a_meter_behind_a_transparent_gateway_is_read_as_on_a_serial_line(tmp_path: Path) -> None:
-    (tmp_path / "meters.toml").write_text('[lls]\npassword = "loadscape"\n')
-    (tmp_path / "meters.toml").chmod(0o600)
-    gateway = Gateway(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()))
-    line = f'port = "127.0.0.1:{gateway.number}"\nprotocol = "dlms-tcp"\nframing = "hdlc"\n'
-    there = config(tmp_path, line, meter("idis_residential", "lls"))
-    apdus: list[tuple[str, int]] = []
-    port = open_line(there.lines[0])
-    try:
-        driver = build_driver(
-            there,
-            there.lines[0],
-            there.meters[0],
-            port,
-            SystemClock(),
-            observe_apdu=lambda direction, _, plain: apdus.append((direction, plain[0])),
-        )
-        assert driver.sample().serial == "D0000017"
-    finally:
-        port.close()
-        gateway.close()
-    assert apdus[:3] == [("sent", 0x60), ("heard", 0x61), ("sent", 0xC0)]
-
-
-class Woken:
-    """A bus behind an optical head: it identifies itself, confirms, and speaks HDLC after that."""
-
-    def __init__(self, bus: DlmsBus, address: str) -> None:
-        self._bus = bus
-        self._request = f"/?{address}!\r\n".encode()
-        self.heard: list[bytes] = []
-
-    def receive(self, data: bytes) -> list[Answer]:
-        line = bytes(byte & 0x7F for byte in data)
-        if line in (self._request, b"\x06252\r\n"):
-            self.heard.append(line)
-            return [Answer(b"/LSC5\\2METER\r\n" if line[:1] == b"/" else line, 0.3)]
-        return self._bus.receive(data)
-
-
-@pytest.mark.parametrize("address", ["", "00012345"])
-def test_a_meter_that_must_be_woken_is_read_after_a_mode_e_opening(
-    tmp_path: Path, address: str
-) -> None:
-    (tmp_path / "meters.toml").write_text('[lls]\npassword = "loadscape"\n')
-    (tmp_path / "meters.toml").chmod(0o600)
-    bus = Woken(DlmsBus({"1/17": DlmsMeter(Steady("D0000017"))}, SystemClock()), address)
-    line = f'port = "{tmp_path}/head"\nprotocol = "dlms"\nopening = "mode-e"\n'
-    more = f'device_address = "{address}"\n' if address else ""
-    there = config(tmp_path, line, meter("idis_residential", "lls", more=more))
-    port = open_line(there.lines[0])
-    with served(PtyLine(tmp_path / "head", bus, baud=9600, paced=False)):
-        try:
-            (only,) = there.meters
-            driver = build_driver(there, there.lines[0], only, port, SystemClock())
-            assert driver.sample().serial == "D0000017"
-        finally:
-            port.close()
-    assert bus.heard == [f"/?{address}!\r\n".encode(), b"\x06252\r\n"]
+    for text in (*shown, "hvs-4711-token"):
+        assert text not in whole

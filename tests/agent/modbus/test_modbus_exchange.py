@@ -2,201 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import example, given, settings
+from exchange_bench import (
+    CHAR_S,
+    ENERGY,
+    EPSILON_S,
+    T35_S,
+    TIMEOUT_S,
+    VOLTAGE,
+    WINDOW_S,
+    Sent,
+    SimulatedLine,
+    answer,
+    exchange_on,
+    is_right,
+    late_by,
+    refusal,
+    refusing,
+    scripted,
+    silent,
+    well,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.driver import MeterSilent, ReadError
-from agent.line.port import PortLost
-from agent.modbus.exchange import AnswerRejected, UnitExchange
+from agent.modbus.exchange import AnswerRejected
 from agent.modbus.frame import Frame
-from agent.modbus.transaction import Answered, ReadRequest, Refused
-from ext.checksum import crc16_modbus
-
-CHAR_S = 10 / 9600
-T35_S = 3.5 * CHAR_S
-TIMEOUT_S = 0.3
-WINDOW_S = 0.6
-EPSILON_S = 1e-6
-
-VOLTAGE = ReadRequest(7, 4, 0, 2)
-ENERGY = ReadRequest(7, 4, 72, 2)
-
-
-def sealed(body: bytes) -> bytes:
-    return body + crc16_modbus(body).to_bytes(2, "little")
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Bytes that a meter sends `delay_s` after the request's end, `gap_s` between two of them."""
-
-    data: bytes
-    delay_s: float = 0.0
-    gap_s: float = 0.0
-    latest_s: float = math.inf
-    """Nothing is sent that would not be whole by then (an instant)."""
-
-
-Meter = Callable[[bytes, "SimulatedLine"], list[Sent]]
-
-
-@dataclass(eq=False)
-class SimulatedLine:
-    """A `Port` and a `Clock` whose time passes only while it is read or written."""
-
-    meter: Meter
-    now_s: float = 1000.0
-    opened_at_s: float = 0.0
-    char_s: float = CHAR_S
-    requests: list[tuple[float, bytes]] = field(default_factory=list)
-    lost_at_s: float = math.inf
-    _coming: list[tuple[float, int]] = field(default_factory=list)
-    _busy_until_s: float = -math.inf
-    _last_byte_s: float = -math.inf
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def now_utc_s(self) -> float:
-        return self.now_s
-
-    def real_s_until(self, utc_s: float) -> float:
-        return utc_s - self.now_s
-
-    def open_anew(self, *, forget_after_s: float = math.inf) -> None:
-        """Whatever has come is lost; what has not begun by `forget_after_s` never comes."""
-        self.opened_at_s = self.now_s
-        late = self.now_s + forget_after_s
-        self._coming = [(at_s, byte) for at_s, byte in self._coming if self.now_s < at_s < late]
-
-    def write(self, data: bytes) -> None:
-        self._fail_if_lost()
-        self._drain()
-        assert self.now_s - self._last_byte_s >= T35_S - EPSILON_S, "no silence before a request"
-        self.requests.append((self.now_s, data))
-        ends_s = self.now_s + len(data) * self.char_s
-        for sent in self.meter(data, self):
-            self._send(sent, ends_s)
-
-    def read(self, at_least: int, deadline_s: float, due_s: float = -math.inf) -> bytes:
-        self._fail_if_lost()
-        self._pass_until(min(due_s, deadline_s))
-        first_s = self._coming[0][0] if self._coming else math.inf
-        if first_s > max(deadline_s, self.now_s):
-            self._pass_until(deadline_s)
-            return b""
-        self._pass_until(first_s)
-        data = self._drain()
-        if len(data) < at_least:
-            self._pass_until(min(deadline_s, self.now_s + (at_least - len(data)) * self.char_s))
-            data += self._drain()
-        return data
-
-    def discard(self) -> bytes:
-        return self._drain()
-
-    def carry(self, frames: list[Sent]) -> None:
-        """Let others use the line from now on."""
-        for sent in frames:
-            self._send(sent, self.now_s)
-
-    def _send(self, sent: Sent, ends_s: float) -> None:
-        at_s = max(ends_s + sent.delay_s, self._busy_until_s)
-        whole_s = at_s + len(sent.data) * (self.char_s + sent.gap_s)
-        if whole_s > sent.latest_s:
-            return
-        for byte in sent.data:
-            at_s += self.char_s + sent.gap_s
-            self._coming.append((at_s, byte))
-        self._busy_until_s = at_s
-        self._coming.sort(key=lambda coming: coming[0])
-
-    def _pass_until(self, at_s: float) -> None:
-        """Time goes on; a port that is lost on the way says so and is open again at once."""
-        if self.lost_at_s <= at_s:
-            self.now_s = max(self.now_s, self.lost_at_s)
-        else:
-            self.now_s = max(self.now_s, at_s)
-        self._fail_if_lost()
-
-    def _fail_if_lost(self) -> None:
-        if self.lost_at_s <= self.now_s:
-            self.lost_at_s = math.inf
-            self.open_anew()
-            raise PortLost("simulated")
-
-    def _drain(self) -> bytes:
-        here = [(at_s, byte) for at_s, byte in self._coming if at_s <= self.now_s]
-        if here:
-            self._last_byte_s = here[-1][0]
-        del self._coming[: len(here)]
-        return bytes(byte for _, byte in here)
-
-
-def registers(request: bytes, number: int = 0) -> bytes:
-    """What a meter shows: in each pair of registers the address asked and the request's number."""
-    count = int.from_bytes(request[4:6])
-    return (request[2:4] + number.to_bytes(2)) * (count // 2)
-
-
-def answer(request: bytes, number: int = 0) -> bytes:
-    data = registers(request, number)
-    return sealed(request[:2] + bytes([len(data)]) + data)
-
-
-def refusal(request: bytes, code: int) -> bytes:
-    return sealed(bytes([request[0], request[1] | 0x80, code]))
-
-
-def scripted(*turns: Callable[[bytes], list[Sent]]) -> Meter:
-    """A meter that behaves as the turns say, one each, then well."""
-    waiting = iter(turns)
-
-    def meter(request: bytes, line: SimulatedLine) -> list[Sent]:
-        return next(waiting, well)(request)
-
-    return meter
-
-
-def well(request: bytes) -> list[Sent]:
-    return [Sent(answer(request), 0.04)]
-
-
-def silent(request: bytes) -> list[Sent]:
-    return []
-
-
-def late_by(delay_s: float) -> Callable[[bytes], list[Sent]]:
-    return lambda request: [Sent(answer(request), delay_s)]
-
-
-def refusing(code: int) -> Callable[[bytes], list[Sent]]:
-    return lambda request: [Sent(refusal(request, code), 0.04)]
-
-
-def exchange_on(
-    line: SimulatedLine, unit: int = 7, frames: list[Frame] | None = None, gap_s: float = 0.0
-) -> UnitExchange:
-    return UnitExchange(
-        line,
-        unit,
-        gap_s=gap_s,
-        response_timeout_s=TIMEOUT_S,
-        clock=line,
-        observe=None if frames is None else frames.append,
-        monotonic=line.monotonic,
-    )
-
-
-def is_right(verdict: Answered | Refused, request: ReadRequest) -> bool:
-    return verdict == Answered(registers(request.frame))
-
+from agent.modbus.transaction import ReadRequest, Refused
 
 # --- deadlines -----------------------------------------------------------------------------------
 
@@ -458,158 +293,3 @@ def test_an_observer_sees_every_frame_with_its_verdict() -> None:
         ("heard", "silence", b""),
     ]
     assert [frame.at_utc_s for frame in frames] == sorted(frame.at_utc_s for frame in frames)
-
-
-# --- faults and timings in any order -------------------------------------------------------------
-
-FAULTS = (
-    *("late", "late", "late", "well", "lost", "bad_crc", "half", "function", "unit", "count"),
-    *("echo", "before", "after", "torn", "2", "6", "11", "11 too early", "rival"),
-)
-NOISE = st.binary(min_size=1, max_size=12)
-RIVALS_ADDRESS = 12
-"""What another master asks of the same units."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One read, and how the line and the meter behave meanwhile."""
-
-    unit: int
-    address: int
-    count: int
-    attempts: int
-    faults: tuple[str, ...]
-    """One for each attempt."""
-    lateness: float
-    """Delay of a late answer as a share of the longest that the owed window allows."""
-    noise: bytes
-    pause_s: float
-    budget_s: float
-    event: str
-    event_s: float
-    pause_after_s: float
-
-
-turns = st.builds(
-    Turn,
-    unit=st.sampled_from([7, 7, 7, 8]),
-    address=st.sampled_from([0, 72, 74]),
-    count=st.sampled_from([2, 2, 2, 4]),
-    attempts=st.integers(1, 2),
-    faults=st.tuples(st.sampled_from(FAULTS), st.sampled_from(FAULTS)),
-    lateness=st.floats(0.0, 0.99),
-    noise=NOISE,
-    pause_s=st.sampled_from([0.0, 0.0, 0.0, 0.1, 0.4, 2.0]),
-    budget_s=st.sampled_from([math.inf, math.inf, 0.5, 1.5]),
-    event=st.sampled_from(["", "", "", "", "restart", "lost", "rival"]),
-    event_s=st.floats(0.0, 0.5),
-    pause_after_s=st.sampled_from([0.0, 0.004, 0.02, 1.0]),
-)
-
-
-class Meters:
-    """Units 7 and 8 of the simulated line; each request has a number, which its answer shows."""
-
-    def __init__(self) -> None:
-        self.turn: Turn | None = None
-        self.asked_s: list[float] = []
-        self._attempt = 0
-
-    def begin(self, turn: Turn) -> None:
-        self.turn = turn
-        self._attempt = 0
-
-    def __call__(self, request: bytes, line: SimulatedLine) -> list[Sent]:
-        assert self.turn is not None
-        number = len(self.asked_s)
-        self.asked_s.append(line.now_s)
-        fault = self.turn.faults[self._attempt]
-        self._attempt += 1
-        return list(self._suffered(fault, self.turn, request, answer(request, number), line.now_s))
-
-    def _suffered(
-        self, fault: str, turn: Turn, request: bytes, right: bytes, now_s: float
-    ) -> Iterator[Sent]:
-        # By then an answer must be whole to be owed still: the exchange's own longest attempt.
-        longest_s = (8 + 1.5 * len(right)) * CHAR_S + TIMEOUT_S + 0.05 + WINDOW_S
-        latest_s = now_s + longest_s - EPSILON_S
-        body = right[:-2]
-        match fault:
-            case "late":
-                yield Sent(right, turn.lateness * longest_s, latest_s=latest_s)
-            case "well":
-                yield Sent(right, 0.04)
-            case "bad_crc":
-                yield Sent(right[:4] + bytes([right[4] ^ 1]) + right[5:], 0.04)
-            case "half":
-                yield Sent(right[: len(right) // 2], turn.lateness * 0.3)
-            case "function":
-                yield Sent(sealed(bytes([body[0], body[1] ^ 7]) + body[2:]), 0.04)
-            case "unit":
-                yield Sent(sealed(bytes([body[0] + 2]) + body[1:]), 0.04)
-            case "count":
-                yield Sent(sealed(body[:2] + bytes([body[2] + 4]) + body[3:] + bytes(4)), 0.04)
-            case "echo":
-                yield Sent(request, -8 * CHAR_S)
-                yield Sent(right, 0.04)
-            case "before":
-                yield Sent(turn.noise + right, 0.04)
-            case "after":
-                yield Sent(right + turn.noise, 0.04)
-            case "torn":
-                yield Sent(right, 0.01, gap_s=turn.lateness * 0.02, latest_s=latest_s)
-            case "2" | "6" | "11":
-                yield Sent(refusal(request, int(fault)), 0.04)
-            case "11 too early":
-                yield Sent(refusal(request, 11), 0.04)
-                yield Sent(right, turn.lateness * longest_s, latest_s=latest_s)
-            case "rival":
-                rival = ReadRequest(request[0], 4, RIVALS_ADDRESS, turn.count).frame
-                yield Sent(rival)
-                yield Sent(answer(rival), turn.lateness * 0.5)
-                yield Sent(right, 0.04)
-
-
-_RIVAL_THEN_NEIGHBOUR = (("rival", 0.1, 7, 4, 0.5), ("", 0.0, 8, 2, 0.5), ("", 0.0, 7, 4, math.inf))
-
-
-@settings(max_examples=1000, deadline=None)
-@given(st.lists(turns, max_size=12))
-@example(
-    [
-        Turn(unit, 0, count, 1, ("late", "late"), 0.0, b"", pause_s, budget_s, event, 0.5, 0.0)
-        for event, pause_s, unit, count, budget_s in _RIVAL_THEN_NEIGHBOUR
-    ]
-)
-def test_no_interleaving_of_faults_and_delays_yields_a_wrong_or_an_older_value(
-    steps: list[Turn],
-) -> None:
-    meters = Meters()
-    line = SimulatedLine(meters, opened_at_s=1000.0)
-    exchanges = {unit: exchange_on(line, unit) for unit in (7, 8)}
-    for turn in steps:
-        line.now_s += turn.pause_s
-        if turn.event == "restart":
-            line.open_anew(forget_after_s=WINDOW_S)
-            exchanges = {unit: exchange_on(line, unit) for unit in (7, 8)}
-        if turn.event == "lost":
-            line.lost_at_s = line.now_s + turn.event_s
-        if turn.event == "rival":
-            rival = ReadRequest(turn.unit, 4, RIVALS_ADDRESS, turn.count).frame
-            line.carry([Sent(rival), Sent(answer(rival), turn.event_s)])
-            line.now_s += turn.pause_after_s
-        meters.begin(turn)
-        request = ReadRequest(turn.unit, 4, turn.address, turn.count)
-        exchange = exchanges[turn.unit]
-        try:
-            verdict = exchange.ask(request, turn.attempts, line.now_s + turn.budget_s)
-        except (ReadError, PortLost):
-            continue
-        if isinstance(verdict, Refused):
-            assert verdict.code in (2, 6)
-            continue
-        assert verdict.data[:2] == turn.address.to_bytes(2)
-        assert len(verdict.data) == 2 * turn.count
-        began_s, ended_s = exchange.span_utc_s
-        assert began_s <= meters.asked_s[int.from_bytes(verdict.data[2:4])] <= ended_s
