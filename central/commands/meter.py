@@ -46,7 +46,12 @@ def _show_events(config: Config, options: argparse.Namespace, first_utc_s: int) 
         if options.json:
             print(json.dumps(asdict(event)))
         else:
-            print(_utc(event.at_utc_s), f"{event.log:14}", f"{event.code:5}", plain(event.detail))
+            print(
+                _utc(event.at_utc_s),
+                f"{plain(event.log):14}",
+                f"{event.code:5}",
+                plain(event.detail),
+            )
 
 
 def _show_revisions(

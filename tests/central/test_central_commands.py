@@ -21,7 +21,9 @@ from central.config import load_config
 from central.keys.authority import init_authority, read_authority
 from central.keys.place import KeyPlace
 from central.readings.device_log import DeviceLogLedger
+from central.readings.events import EventLedger
 from central.readings.ledger import LoaderLedger, Unopened, UnopenedBatch
+from wire.events import Event
 from wire.log import NO_PREV, Entry, Piece
 
 
@@ -192,3 +194,16 @@ def test_status_says_what_is_wrong_with_a_damaged_key_directory(
     (tmp_path / "keys" / "collector.crt").write_text("?")
     assert main(["status", "--config", str(path)]) == 1
     assert "collector.crt: no certificate there" in capsys.readouterr().err
+
+
+def test_what_a_concentrator_says_of_a_meters_events_cannot_pass_for_a_line_of_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = centre_at(tmp_path)
+    at_utc_s = int(time.time()) - 60
+    ledger = EventLedger(load_config(path).events_file)
+    ledger.add([(1, "t01", Event("m1", "s1", "fr\x1b[2Jaud", at_utc_s, 41, "cover\nopen", 0))])
+    ledger.close()
+    assert main(["meter", "m1", "events", "--config", str(path)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r" fr\x1b[2Jaud      41 cover\nopen")
