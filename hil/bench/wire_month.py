@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,27 +24,22 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.config import BrokerConfig
-from agent.health import Counters, Faults
-from agent.keyring import Keyring
-from agent.publish import KEEPALIVE_S, Publisher, tls_context
-from agent.store.outline import WriterSettings
-from agent.store.rows import EdgeRows, MeterEpoch, MeterRows
-from agent.store.writer import Writer
+from agent.publish import KEEPALIVE_S, tls_context
+from agent.store.rows import MeterEpoch, MeterRows
 from agent.telling import EVERY_S
 from central.collect.broker import write_broker_config
 from central.keys.authority import init_authority
 from central.keys.device import DeviceBundle, issue_device
-from hil.bench.block import load_customers
+from hil.bench.block import Whole, load_customers
 from hil.bench.figure import Figure
 from hil.bench.metered_link import MeteredLink
+from hil.site.bare_agent import INTERVAL_S, BareAgent, bare_agent
 from hil.site.ports import free_port, is_free
 from hil.site.processes import Processes
-from wire.clock import SystemClock
 
 METERS: Final = 200
 LIMITS: Final = {"hourly": (4, 4.2), "quarterly": (1, 9.5)}
 """Intervals per batch, and the limit, MB."""
-INTERVAL_S: Final = 900
 MONTH_S: Final = 30 * 86_400
 _TENANT, _DEVICE = "demo", "t07"
 _CYCLES: Final = 24
@@ -104,26 +99,37 @@ class Costs:
 
 
 def _measured(folder: Path, batch_intervals: int) -> Costs:
+    _, channels = load_customers()
+    state = _state()
     with _centre(folder) as (bundle, broker_port):
         link = MeteredLink(link_port := free_port(), broker_port)
         files = (bundle.authority_certificate, bundle.tls_certificate, bundle.tls_key)
         broker = BrokerConfig("127.0.0.1", link_port, *files)
         try:
-            with _agent(folder, bundle, broker, batch_intervals) as agent:
-                link.billed_when_quiet()
-                connection = link.billed_bytes
-                agent.cycle(0)  # carries the roster
+            with bare_agent(
+                folder / "data",
+                _TENANT,
+                _DEVICE,
+                bundle,
+                broker,
+                batch_intervals=batch_intervals,
+                state=lambda: dict(state),
+            ) as agent:
+                _must(agent.wait(lambda: agent.publisher.connected))
+                connection = link.billed_when_quiet()
+                _cycle(agent, channels, 0, batch_intervals)  # carries the roster
                 before = link.billed_when_quiet()
                 for number in range(1, _CYCLES + 1):
-                    agent.cycle(number)
+                    _cycle(agent, channels, number, batch_intervals)
                 after = link.billed_when_quiet()
-                agent.state["alarms"] = ["clone"]
-                agent.until(lambda: link.billed_bytes > after)
-                state = link.billed_when_quiet() - after
+                state["alarms"] = ["clone"]
+                _must(agent.wait(lambda: link.billed_bytes > after))
+                told = link.billed_when_quiet() - after
             ping = _ping(broker, link)
         finally:
             link.close()
-    return Costs(batch_intervals * INTERVAL_S, (after - before) / _CYCLES, ping, state, connection)
+    cycle = (after - before) / _CYCLES
+    return Costs(batch_intervals * INTERVAL_S, cycle, ping, told, connection)
 
 
 def _ping(broker: BrokerConfig, link: MeteredLink) -> float:
@@ -151,102 +157,36 @@ def _ping(broker: BrokerConfig, link: MeteredLink) -> float:
         client.loop_stop()
 
 
-# --- the agent, without lines
+# --- what the agent closes and says
 
 
-@dataclass
-class _Agent:
-    batch_intervals: int
-    writer: Writer
-    publisher: Publisher
-    state: dict[str, Any]
-    first_end_utc_s: int
-
-    def __post_init__(self) -> None:
-        _, self._channels = load_customers()
-
-    def cycle(self, number: int) -> None:
-        """Close the intervals of a batch; until the centre has signed for it."""
-        first = number * self.batch_intervals
-        for at in range(first, first + self.batch_intervals):
-            # From batch to batch over the hours of the day and the days of three weeks.
-            step = (number * 83 * self.batch_intervals + at) % self._channels.shape[2]
-            end_utc_s = self.first_end_utc_s + at * INTERVAL_S
-            rows = [
-                MeterRows(
-                    MeterEpoch(f"m{meter:06d}", f"{meter:08d}", 1, 0b111111),
-                    [(end_utc_s, tuple(self._channels[:, meter, step].tolist()))],
-                )
-                for meter in range(METERS)
-            ]
-            self.writer.hand_over(EdgeRows("l1", end_utc_s, rows))
-        self.until(lambda: self.writer.view.receipted_upto > number)
-
-    def until(self, done: Callable[[], bool]) -> None:
-        until_s = time.monotonic() + _PATIENCE_S
-        while not done():
-            if time.monotonic() > until_s:
-                raise RuntimeError("broker or collector do not answer: the figure is void")
-            self.publisher.tick()
-            time.sleep(0.01)  # they work in processes of their own
-
-
-@contextmanager
-def _agent(
-    folder: Path, bundle: DeviceBundle, broker: BrokerConfig, batch_intervals: int
-) -> Iterator[_Agent]:
-    boot, counters, faults = os.urandom(8), Counters(), Faults()
-    keyring = Keyring(_TENANT, bundle.sign_key, bundle.root_public, folder / "kept.cose")
-    keyring.load(bundle.keyset)
-    settings = WriterSettings(
-        data_dir=folder / "data",
-        common_name=f"{_TENANT}-{_DEVICE}",
-        tenant=_TENANT,
-        lines=("l1",),
-        interval_s=INTERVAL_S,
-        batch_intervals=batch_intervals,
-        recall_days=7,
-        history_days=7,
-        quota_mib=64,
-    )
-    writer = Writer(
-        settings,
-        clock=SystemClock(),
-        keyring=keyring,
-        boot=boot,
-        counters=counters,
-        faults=faults,
-        changed=lambda: None,
-    )
-    state = _state(boot)
-    publisher = Publisher(
-        broker,
-        _TENANT,
-        _DEVICE,
-        boot=boot,
-        keyring=keyring,
-        writer=writer,
-        counters=counters,
-        faults=faults,
-        state=lambda: dict(state),
-        wake=lambda: None,
-    )
+def _cycle(agent: BareAgent, channels: Whole, number: int, batch_intervals: int) -> None:
+    """Close the intervals of a batch; until the centre has signed for it."""
     # Whole batches, the last of which is over now.
     span_s = INTERVAL_S * batch_intervals
-    first_end_utc_s = (int(time.time()) // span_s - _CYCLES - 1) * span_s + INTERVAL_S
-    writer.start()
-    writer.wait_ready()
-    publisher.start()
-    agent = _Agent(batch_intervals, writer, publisher, state, first_end_utc_s)
-    try:
-        agent.until(lambda: publisher.connected)
-        yield agent
-    finally:
-        publisher.stop()
-        writer.finish(10)
+    begin_utc_s = (int(time.time()) // span_s - _CYCLES - 1) * span_s
+    first = number * batch_intervals
+    for at in range(first, first + batch_intervals):
+        # From batch to batch over the hours of the day and the days of three weeks.
+        step = (number * 83 * batch_intervals + at) % channels.shape[2]
+        end_utc_s = begin_utc_s + (at + 1) * INTERVAL_S
+        rows = [
+            MeterRows(
+                MeterEpoch(f"m{meter:06d}", f"{meter:08d}", 1, 0b111111),
+                [(end_utc_s, tuple(channels[:, meter, step].tolist()))],
+            )
+            for meter in range(METERS)
+        ]
+        agent.close_interval(end_utc_s, rows)
+    _must(agent.wait(lambda: agent.writer.view.receipted_upto > number))
 
 
-def _state(boot: bytes) -> dict[str, Any]:
+def _must(done: bool) -> None:
+    if not done:
+        raise RuntimeError("broker or collector do not answer: the figure is void")
+
+
+def _state() -> dict[str, Any]:
     """As an agent of four lines publishes it: `agent.run.Agent.state`."""
     line = {
         "name": "modbus-1",
@@ -261,7 +201,7 @@ def _state(boot: bytes) -> dict[str, Any]:
     }
     return {
         "online": True,
-        "boot": boot.hex(),
+        "boot": os.urandom(8).hex(),
         "stream": os.urandom(8).hex(),
         "next": 12_345,
         "head": os.urandom(16).hex(),
