@@ -27,6 +27,12 @@ ED25519_ALG = -19
 """COSE algorithm of the sign keys made here (RFC 9864)."""
 
 
+_NOT_THERE = (
+    "not there; loadscape-central keys init makes it for a new tenant, keys hand-out brings it to a "
+    "machine that needs it"
+)
+
+
 class KeysError(Exception):
     """The key directory lacks something or holds something unexpected."""
 
@@ -162,7 +168,7 @@ def read_hex(path: Path, length: int) -> bytes:
     try:
         value = bytes.fromhex(path.read_text().strip())
     except FileNotFoundError as error:
-        raise KeysError(f"{path}: not there; make it with loadscape-central keys init") from error
+        raise KeysError(f"{path}: {_NOT_THERE}") from error
     except ValueError as error:
         raise KeysError(f"{path}: expected {length} bytes as hex, found something else") from error
     if len(value) != length:
@@ -176,9 +182,7 @@ def read_devices(place: KeyPlace) -> dict[str, EnrolledDevice]:
         table = json.loads(place.devices.read_text())
         return {name: _device(name, fields) for name, fields in table["devices"].items()}
     except FileNotFoundError as error:
-        raise KeysError(
-            f"{place.devices}: not there; make it with loadscape-central keys init"
-        ) from error
+        raise KeysError(f"{place.devices}: {_NOT_THERE}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise KeysError(
             f"{place.devices}: expected the list that `keys device` writes, found something else "
