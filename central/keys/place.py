@@ -28,8 +28,8 @@ ED25519_ALG = -19
 
 
 _NOT_THERE = (
-    "not there; loadscape-central keys init makes it for a new tenant, keys hand-out brings it to a "
-    "machine that needs it"
+    "not there; loadscape-central keys init makes it for a new tenant, keys hand-out brings it "
+    "to a machine that needs it"
 )
 
 
