@@ -45,8 +45,7 @@ def test_status_bits_add_up_to_flags():
     assert flags[0x08] == 0
 
 
-def test_a_class_of_ones_own_says_only_what_is_different(tmp_path: Path):
-    (tmp_path / "mine.toml").write_text("""
+MINE = """
 like = "idis_residential"
 title = "Mine"
 [association]
@@ -80,7 +79,11 @@ object = "1.0.99.98.7.255"
 code = "1/0.0.96.11.7.255/2"
 clock = "8/0.0.1.0.0.255/3"
 columns = { magnitude = "1/0.0.96.15.0.255/2" }
-""")
+"""
+
+
+def test_a_class_of_ones_own_says_only_what_is_different(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(MINE)
     mine, usual = find_meter_class("mine.toml", tmp_path), load_meter_class("idis_residential")
     assert (mine.name, mine.title, mine.mechanism, mine.ciphering, mine.suite) == (
         "mine", "Mine", "hls-gmac", "dedicated", 2,
