@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_S = 10.0
+"""So long a client may take to ask; each holds a thread meanwhile."""
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -82,6 +84,8 @@ class MetricsServer:
         """`port` 0 takes any free port; raises OSError if the port is taken."""
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _REQUEST_S
+
             def do_GET(self) -> None:
                 if self.path != "/metrics":
                     self.send_error(404, "only /metrics is here")
