@@ -242,6 +242,9 @@ class Reception:
         if len(stream) != 8 or not (born or waited_s > _ANSWER_STATE_AGAIN_S):
             return []
         answers = []
+        if keyset > self._keyset_version:
+            detail = f"{device} knows keyset version {keyset}, here lies {self._keyset_version}"
+            self._say("keyset", f"{detail}; hand the newer out (keys hand-out)", "alarm (%s): %s")
         if keyset < self._keyset_version:
             answers.append(Answer(topics.down(self._cn[device]), self._keyset))
         if born:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from central.config import Config
     from central.keys.place import KeyPlace
 
+_MOST_NAMED = 5
+
 
 def add(parsers: Parsers) -> None:
     """Declare `status`."""
@@ -42,7 +44,7 @@ def _status(options: argparse.Namespace) -> int:
     place, now_utc_s = KeyPlace(config.keys_dir), config.clock().now_utc_s()
     try:
         epoch_keys = _epoch_keys(place, now_utc_s)
-        keys_due = list(_keys_due(config, place, now_utc_s))
+        keys_due = [*_keyset_behind(fleet, place), *_keys_due(config, place, now_utc_s)]
     except KeysError as error:
         raise CommandFailed(str(error)) from error
     clones = {seen.device: seen.alarm.what for seen in fleet if seen.alarm}
@@ -127,6 +129,25 @@ def _epoch_keys(place: KeyPlace, now_utc_s: float) -> dict[str, int | None]:
 
     overdue = len(due(place, EPOCH, now_utc_s))
     return {"epochs_end_utc_s": epochs_end_utc_s(place) or None, "epoch_keys_overdue": overdue}
+
+
+def _keyset_behind(fleet: Sequence[DeviceSeen], place: KeyPlace) -> Iterator[str]:
+    """Devices take no receipt whose key is new to them, nor a keyset older than theirs."""
+    from central.keys.place import read_keyset
+
+    if not place.keyset.exists():
+        return
+    here = read_keyset(place).version
+    theirs = {seen.device: (seen.state or {}).get("keyset") for seen in fleet}
+    ahead = [
+        name for name, version in theirs.items() if isinstance(version, int) and version > here
+    ]
+    if ahead:
+        yield (
+            f"{len(ahead)} devices ({', '.join(ahead[:_MOST_NAMED])}) know a newer keyset than "
+            f"version {here}, which lies here: an old copy was put back, or one of them lies; hand "
+            "the newer out (loadscape-central keys hand-out)"
+        )
 
 
 def _keys_due(config: Config, place: KeyPlace, now_utc_s: float) -> Iterator[str]:

@@ -186,6 +186,24 @@ def test_status_names_certificates_of_this_machine_that_end_soon(
     assert len(said_by_status(path, capsys)[0]["keys_due"]) == 1
 
 
+def test_status_names_devices_that_know_a_newer_keyset_than_lies_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = centre_at(tmp_path)
+    init_authority(tmp_path / "keys", "demo", broker_hosts=["b"], now_utc_s=int(time.time()))
+    fleet = Fleet(load_config(path).journal_dir)
+    for device, version in (("t01", 1), ("t02", 3), ("t03", "9"), ("t04", None)):
+        fleet.get(device, f"demo-{device}", 1).state = {"keyset": version}
+    fleet.save()
+    state, text = said_by_status(path, capsys)
+    (what,) = state["keys_due"]
+    assert what.startswith("1 devices (t02) know a newer keyset than version 1, which lies here")
+    assert f"ALARM: {what}\n" in text
+    fleet.get("t02", "demo-t02", 1).state = {"keyset": 1}
+    fleet.close()
+    assert said_by_status(path, capsys)[0]["keys_due"] == []
+
+
 def test_status_says_what_is_wrong_with_a_damaged_key_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,15 @@ def test_an_alarm_of_the_devices_own_is_shown(bench: Bench) -> None:
     assert bench.alarm == "its own alarms: clone"
 
 
+def test_a_device_that_knows_a_newer_keyset_than_the_collector_is_named(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.birth("b1")
+    assert caplog.text == ""
+    bench.birth("b2", keyset=7)
+    assert "t01 knows keyset version 7, here lies 1; hand the newer out" in caplog.text
+
+
 def test_what_a_device_says_cannot_pass_for_a_line_of_ours(bench: Bench) -> None:
     bench.birth(alarms=["\x1b[2J", "x\nALARM: t02: restored"])
     assert bench.alarm == r"its own alarms: \x1b[2J, x\nALARM: t02: restored"
