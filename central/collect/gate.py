@@ -37,7 +37,9 @@ class Gate:
 
     def __init__(self, tenant: str, devices: Mapping[str, EnrolledDevice]) -> None:
         self._tenant = tenant
-        self._by_kid = {device.kid: device for device in devices.values()}
+        self._by_kid = {
+            key.kid: key for device in devices.values() for key in device.under_each_key()
+        }
 
     def check(self, topic: str, message: bytes) -> Batch | Refusal:
         """The verified batch, or why it is none."""

@@ -22,6 +22,7 @@ from cryptography import x509
 from central.collect.journal import Batch, JournalReader
 from central.durable import PUBLIC, write_file
 from central.keys.authority import read_authority, rotate_epoch
+from central.keys.device import revoke_device
 from central.keys.place import (
     DeviceKey,
     EnrolledDevice,
@@ -47,6 +48,8 @@ DEVICE, NAME = "t09", "demo-t09"
 AGENT = f"agent-{DEVICE}"
 PATIENCE_S = 60.0
 RENEWALS = 3
+REFUSED = "certificate verify failed"
+"""What Mosquitto writes of a client whose certificate it does not take."""
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +63,10 @@ class Life:
     server: EstServer
     enrolled: subprocess.CompletedProcess[str] = field(init=False)
     """What `enrol` said."""
+    delivered: list[Batch] = field(init=False)
+    """What central had before the device was revoked."""
+    last: dict[str, object] = field(init=False)
+    """The agent's status then."""
 
     @property
     def config(self) -> Path:
@@ -178,6 +185,13 @@ def live(life: Life) -> None:
         life.move_on(renewal * STEP_DAYS)
         life.until(lambda count=renewal + 1: life.signed() == count, "the renewal")
     life.until(lambda: life.status()["outbox"] == 0, "the receipts")
+    life.delivered = life.batches()
+    life.last = life.status()
+    log = site.layout.logs / "broker.log"
+    assert REFUSED not in log.read_text()
+    revoke_device(site.layout.keys, DEVICE)
+    site.restart_broker()
+    life.until(lambda: REFUSED in log.read_text(), "the broker's refusal")
 
 
 def test_the_token_brings_keys_that_the_device_has_made_itself(life: Life) -> None:
@@ -188,13 +202,13 @@ def test_the_token_brings_keys_that_the_device_has_made_itself(life: Life) -> No
 
 
 def test_batches_are_signed_by_one_key_after_the_other_and_none_comes_back(life: Life) -> None:
-    kids = [kid for kid, _ in groupby(batch.kid for batch in life.batches())]
+    kids = [kid for kid, _ in groupby(batch.kid for batch in life.delivered)]
     assert kids == life.server.kids
     assert len(set(kids)) == 1 + RENEWALS
 
 
 def test_the_chain_of_batches_goes_on_over_every_renewal(life: Life) -> None:
-    batches = life.batches()
+    batches = life.delivered
     assert len({batch.stream for batch in batches}) == 1
     assert [batch.seq for batch in batches] == list(range(1, len(batches) + 1))
 
@@ -205,7 +219,7 @@ def test_each_renewal_was_asked_for_once_under_the_certificate_before(life: Life
 
 
 def test_the_agent_holds_the_last_keys_alone_and_has_no_fault(life: Life) -> None:
-    status = life.status()
+    status = life.last
     assert {"renewal", "certificate", "broker", "down"}.isdisjoint(status["faults"])
     assert status["certificate_ends_utc_s"] > life.server.clock.utc_s + 29 * DAY_S
     folder = life.site.layout.agent(DEVICE) / "keys"
@@ -213,3 +227,11 @@ def test_the_agent_holds_the_last_keys_alone_and_has_no_fault(life: Life) -> Non
     said = life.say("check", "--json")
     keys = [finding for finding in json.loads(said.stdout)["findings"] if finding["what"] == "keys"]
     assert life.server.kids[-1].hex() in keys[0]["says"]
+
+
+def test_a_revoked_device_is_not_let_in_with_the_certificate_of_its_last_renewal(
+    life: Life,
+) -> None:
+    life.until(lambda: life.status()["connected"] is False, "the agent's loss of the broker")
+    assert life.batches() == life.delivered
+    assert "broker" in life.status()["faults"]
