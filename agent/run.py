@@ -9,7 +9,6 @@ anew when the clock was set back by more than an interval.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import signal
@@ -38,8 +37,7 @@ from agent.poll.lines import (
     show_on_metrics,
 )
 from agent.publish import Publisher
-from agent.status_file import STATUS_FILE
-from agent.store.identity import replace_file
+from agent.status_file import write_status
 from agent.store.outline import Recalled
 from agent.store.writer import Writer, WriterSettings
 from agent.watchdog import LINE_S, NETWORK_S, WRITER_S, Loop, Notifier, Watchdog
@@ -341,8 +339,7 @@ class Agent:
             "faults": faults,
             "counters": self.counters.snapshot(),
         }
-        text = json.dumps(status, indent=1)
-        replace_file(self._config.data_dir / STATUS_FILE, text.encode(), durable=False)
+        write_status(self._config.data_dir, status, self.faults)
 
     def _show_gauges(self, state: dict[str, Any], faults: int) -> None:
         lines = state["lines"]

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.health import Faults
+from agent.store.identity import replace_file
+
 STATUS_FILE = "status.json"
 STATUS_AGE_S = 15.0
 """A status older than this was left by an agent that runs no more, or hangs."""
@@ -28,6 +31,18 @@ def read_status(data_dir: Path) -> dict[str, Any] | None:
     if not isinstance(status, dict):
         raise ValueError(f"{data_dir / STATUS_FILE}: expected a JSON object; restart the agent")
     return status
+
+
+def write_status(data_dir: Path, status: dict[str, Any], faults: Faults) -> None:
+    """Replace it; where it cannot be written, that is a fault and the old one stays."""
+    text = json.dumps(status, indent=1)
+    try:
+        replace_file(data_dir / STATUS_FILE, text.encode(), durable=False)
+    except OSError as error:
+        # No reason to end: what is read is kept by the store, which makes room for itself.
+        faults.report("status", f"{data_dir / STATUS_FILE}: {error}; free space on the disk")
+    else:
+        faults.over("status")
 
 
 def is_running(status: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from agent_bench import T0, Central, S, epoch
 from store_bench import custody_of, receipt_all
 
 from agent.health import Counters, Faults
+from agent.status_file import read_status, write_status
 from agent.store.ballast import BALLAST_BYTES
 from agent.store.custody import Custody
 from agent.store.rows import MeterRows
@@ -125,15 +126,30 @@ def test_an_agent_that_finds_its_disk_full_starts_and_goes_on(disk: Path) -> Non
     make_history(custody, central)
     custody.close()
     occupy(disk)
-    for number in range(HISTORY, INTERVALS):
+    for number in range(HISTORY, HISTORY + 30):
         custody = custody_of(disk, central, faults=(faults := Faults()))
         assert "identity" not in faults.present()
         commit(custody, number)
         receipt_all(custody, central)
         custody.close()
-    assert len(central.values) == INTERVALS * METERS
+    assert len(central.values) == (HISTORY + 30) * METERS
     assert not (disk / BALLAST).exists()
     assert free_bytes(disk) > BALLAST_BYTES // 4
+
+
+def test_a_status_that_cannot_be_written_is_a_fault_and_no_reason_to_end(disk: Path) -> None:
+    faults = Faults()
+    (disk / "data").mkdir()
+    write_status(disk / "data", {"written_utc_s": 1}, faults)
+    others = occupy(disk)
+    # Not even the room of the old one is given up before the new one stands.
+    write_status(disk / "data", {"written_utc_s": 2, "faults": {"long": "x" * 9000}}, faults)
+    assert "status" in faults.present()
+    assert read_status(disk / "data") == {"written_utc_s": 1}
+    others.unlink()
+    write_status(disk / "data", {"written_utc_s": 3}, faults)
+    assert faults.present() == {}
+    assert read_status(disk / "data") == {"written_utc_s": 3}
 
 
 def test_nothing_is_lost_as_long_as_a_little_history_makes_room_enough(tmp_path: Path) -> None:
