@@ -32,7 +32,7 @@ from agent.keys.at_rest import read_secret, unit_secret
 from agent.sending import WINDOW, Sending
 from agent.store.writer import Writer
 from agent.takeover import TakeOvers
-from agent.telling import Telling
+from agent.telling import Telling, without_names
 from agent.tls_time import ClockedContext
 from wire import topics
 
@@ -179,7 +179,7 @@ class Publisher:
     # --- the retained state
 
     def _show_state(self, now_s: float) -> None:
-        state = self._state()
+        state = without_names(self._state())
         with self._lock:
             due = self._telling.due(state, now_s)
         if not due:

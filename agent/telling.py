@@ -59,6 +59,18 @@ class Telling:
         return True
 
 
+def without_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """As the broker may read it: how many meters fail, not which; `status` names them here."""
+    told = dict(state)
+    if "lines" in told:
+        told["lines"] = [{**line, "failing": len(line["failing"])} for line in told["lines"]]
+    clocks = told.get("meter_clocks")
+    if clocks and clocks["worst"]:
+        worst = {name: value for name, value in clocks["worst"].items() if name != "meter"}
+        told["meter_clocks"] = {**clocks, "worst": worst}
+    return told
+
+
 def what_matters(state: Mapping[str, Any]) -> list[Any]:
     """What somebody would act on; numbers only as coarse as that."""
     recovery = state.get("recovery") or {}

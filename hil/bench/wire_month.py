@@ -191,7 +191,7 @@ def _state() -> dict[str, Any]:
     line = {
         "name": "modbus-1",
         "open": True,
-        "failing": [],
+        "failing": 0,
         "round_ms": 12_345,
         "busy_share": 0.412,
         "cycle_ms": 60_000,
@@ -220,7 +220,7 @@ def _state() -> dict[str, Any]:
             "read": METERS,
             "untrusted": 0,
             "off": 0,
-            "worst": {"meter": "m000123", "ahead_s": 4, "read_utc_s": 1_800_000_000},
+            "worst": {"ahead_s": 4.0, "drift_s_per_day": -1.3},
         },
         "lines": [line] * 4,
     }

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telling import SETTLED_S, SOONEST_S, Telling
+from agent.telling import SETTLED_S, SOONEST_S, Telling, without_names
 
 EVERY_S = 21_600
 DAY_S = 86_400
@@ -75,6 +75,16 @@ def test_numbers_alone_wait_and_what_is_the_same_is_never_told_again() -> None:
     assert not telling.due(state(next=90), SETTLED_S + EVERY_S - 1)
     assert telling.due(state(next=91), SETTLED_S + EVERY_S)
     assert not telling.due(state(next=91, receipt_age_s=90_000), 9 * EVERY_S)
+
+
+def test_what_the_broker_reads_names_no_meter() -> None:
+    clocks = {"read": 3, "untrusted": 0, "off": 1, "worst": {"meter": "m7", "ahead_s": 42.0}}
+    line = {"name": "l1", "open": True, "failing": ["m7", "m8"], "busy_share": 0.25}
+    shown = without_names(state(lines=[line], meter_clocks=clocks))
+    assert "m7" not in str(shown)
+    assert shown["lines"][0]["failing"] == 2
+    assert shown["meter_clocks"]["worst"] == {"ahead_s": 42.0}
+    assert without_names({"online": True}) == {"online": True}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=96, max_size=96))
