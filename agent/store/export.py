@@ -24,6 +24,9 @@ FIELDS: Final = {
 """What can be told row by row, and the names of what each row says."""
 _RECEIPTED = f"batch != {UNCUT} AND batch NOT IN (SELECT id FROM batch WHERE sealed IS NOT NULL)"
 
+PIECE_ROWS: Final = 2000
+"""Intervals that are read together."""
+
 Told = tuple[Any, ...]
 """The fields of a row in the order of FIELDS."""
 
@@ -49,12 +52,7 @@ class Export:
         their names.
         """
         numbers = [self._epochs.meters[name] for name in meters or self._epochs.meters]
-        rows = self._db.execute(
-            f"SELECT {_RECEIPTED}, {ALL_COLUMNS} FROM interval WHERE end_utc_s BETWEEN ? AND ? "
-            f"AND meter IN ({', '.join('?' * len(numbers))}) ORDER BY end_utc_s, meter",
-            (first_utc_s, last_utc_s, *numbers),
-        )
-        for receipted, *row in rows:
+        for receipted, *row in self._intervals(numbers, first_utc_s, last_utc_s):
             end_utc_s, meter, epoch_id = row[:3]
             place = self._epochs.place(epoch_id)
             try:
@@ -75,6 +73,23 @@ class Export:
             names = " ".join(str(flag.name) for flag in Quality if flag & flags)
             of_meter = (end_utc_s, epoch.meter, epoch.serial)
             yield *of_meter, *(shown.get(name) for name in CHANNELS), names, bool(receipted)
+
+    def _intervals(
+        self, meters: Sequence[int], first_utc_s: int, last_utc_s: int
+    ) -> Iterator[Sequence[Any]]:
+        """A piece at a time: while a reader waits, the running agent's log only grows."""
+        query = (
+            f"SELECT {_RECEIPTED}, {ALL_COLUMNS} FROM interval WHERE (end_utc_s, meter) > (?, ?) "
+            f"AND end_utc_s <= ? AND meter IN ({', '.join('?' * len(meters))}) "
+            "ORDER BY end_utc_s, meter LIMIT ?"
+        )
+        after = (first_utc_s, -1)
+        while True:
+            found = self._db.execute(query, (*after, last_utc_s, *meters, PIECE_ROWS)).fetchall()
+            yield from found
+            if len(found) < PIECE_ROWS:
+                return
+            after = found[-1][1:3]
 
     def events(self, meters: Sequence[str], first_utc_s: int, last_utc_s: int) -> Iterator[Told]:
         """Entries of meters' logs in the span, oldest first, of these meters (none: of all)."""

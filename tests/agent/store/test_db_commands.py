@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from agent_bench import T0, Central, S
 from commands_bench import Bench, prepare
 from store_bench import commit, custody_of, fill
 
+from agent.store.export import PIECE_ROWS, Export
 from agent.store.migrations import STEPS
 
 Captured = pytest.CaptureFixture[str]
@@ -132,6 +134,23 @@ def test_check_and_export_read_beside_a_running_agent(bench: Bench, capsys: Capt
     assert bench.say("db", "check") == 0
     capsys.readouterr()
     assert [row["end_utc_s"] for row in exported(bench, capsys, "m1")][-1] == T0 + 30 * S
+    custody.close()
+
+
+def test_an_export_that_waits_for_its_reader_keeps_no_log_from_being_folded_in(
+    bench: Bench,
+) -> None:
+    custody = custody_of(bench.folder, Central())
+    for number in range(30, 290):
+        commit(custody, number)
+    path = bench.folder / "data" / "agent.db"
+    with closing(sqlite3.connect(path)) as database:
+        told = Export(database).intervals([], 0, 1 << 40)
+        begun = [next(told)]
+        commit(custody, 290)
+        (busy, in_log, folded_in) = database.execute("PRAGMA wal_checkpoint").fetchone()
+        assert (busy, in_log) == (0, folded_in)
+        assert len([*begun, *told]) == (24 + 261) * 8 > PIECE_ROWS
     custody.close()
 
 
