@@ -149,6 +149,23 @@ class EstServer:
         return est.certificates_body([self.answered[request.digest]])
 
 
+def _tls_of(server: EstServer, folder: Path) -> ssl.SSLContext:
+    """TLS 1.3 with a certificate for the server's names; a client may show one."""
+    issued = server.authority.issue_server(server.names, 365)
+    paths = folder / "server.crt", folder / "server.key", folder / "server-ca.crt"
+    pems = issued.certificate, issued.key, server.authority.certificate_pem
+    for path, pem in zip(paths, pems, strict=True):
+        path.write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(paths[0], paths[1])
+    context.load_verify_locations(paths[2])
+    context.verify_mode = ssl.CERT_OPTIONAL
+    # By the clock of the test, not the machine's: `_let_in`.
+    context.verify_flags |= _NO_CHECK_TIME
+    return context
+
+
 @contextmanager
 def serving(folder: Path, **how: Any) -> Iterator[EstServer]:
     """An enrolment server on a free port."""
@@ -184,22 +201,10 @@ def serving(folder: Path, **how: Any) -> Iterator[EstServer]:
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
-    issued = server.authority.issue_server(server.names, 365)
-    paths = folder / "server.crt", folder / "server.key", folder / "server-ca.crt"
-    pems = issued.certificate, issued.key, server.authority.certificate_pem
-    for path, pem in zip(paths, pems, strict=True):
-        path.write_bytes(pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(paths[0], paths[1])
-    context.load_verify_locations(paths[2])
-    context.verify_mode = ssl.CERT_OPTIONAL
-    # By the clock of the test, not the machine's: `_let_in`.
-    context.verify_flags |= _NO_CHECK_TIME
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
     httpd.handle_error = lambda *_: None  # type: ignore[method-assign,assignment]
-    httpd.socket = context.wrap_socket(
+    httpd.socket = _tls_of(server, folder).wrap_socket(
         httpd.socket, server_side=True, do_handshake_on_connect=False
     )
     server.port = httpd.server_address[1]
