@@ -326,7 +326,7 @@ class Reception:
         now_s = self._monotonic_s()
         if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
             self._said_s[reason] = now_s
-            log.warning(form, reason, detail)
+            log.warning(form, reason, plain(detail))
 
 
 def _no_number(word: str) -> float:

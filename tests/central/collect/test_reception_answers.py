@@ -159,6 +159,16 @@ def test_what_a_device_says_cannot_pass_for_a_line_of_ours(bench: Bench) -> None
     assert bench.alarm == r"its own alarms: \x1b[2J, x\nALARM: t02: restored"
 
 
+def test_a_topic_cannot_pass_for_a_line_of_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.reception.take([Message("loadscape/1/up/0\nalarm (clone): t02/demo-t01", b"?")])
+    bench.reception.take([Message("loadscape/1/state/\x1b[2J", b"?")])
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all(line.isprintable() for line in said), said
+
+
 @pytest.mark.parametrize("said", [r'["\ud800"]', "[1e999]", "[NaN]", "[[" * 5000])
 def test_a_state_that_nobody_could_write_as_json_again_is_refused(bench: Bench, said: str) -> None:
     text = '{"online": true, "boot": "b", "alarms": ' + said + "}"
