@@ -279,6 +279,9 @@ class Publisher:
         except ValueError as error:
             self._counters.add("receipts_refused_total")
             self._faults.report("down", f"a message from central was refused: {error}")
+        except OSError as error:
+            # Used it is already; central shows it again at every start.
+            self._faults.report("keyset_file", f"the keyset is not kept: {error}; free space")
 
     # --- central's answers
 
@@ -290,6 +293,7 @@ class Publisher:
         if read_sign1(data).content == KEYSET_CONTENT:
             if self._keyring.accept(data):
                 _log.info("keyset %d taken", self._keyring.version)
+                self._faults.over("keyset_file")
             return
         receipt = verify_receipt(data, self._keyring.keyset)
         if receipt.tenant != self._tenant or receipt.device != self._device:

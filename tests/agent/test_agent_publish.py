@@ -236,6 +236,19 @@ def test_a_newer_keyset_is_taken_and_kept_an_older_refused(site: Site, tmp_path:
     assert (tmp_path / "kept.cose").exists()
 
 
+def test_a_keyset_that_cannot_be_written_is_used_and_a_fault_until_one_can(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "kept.cose.new").mkdir()
+    assert site.until(lambda: bool(site.collector.states))
+    site.collector.answer(site.central.keyset(5))
+    assert site.until(lambda: "keyset_file" in site.faults.present())
+    assert site.keyring.version == 5
+    (tmp_path / "kept.cose.new").rmdir()
+    site.collector.answer(site.central.keyset(6))
+    assert site.until(lambda: site.keyring.version == 6 and not site.faults.present())
+
+
 def issue_anew(broker: Broker, name: str) -> None:
     """Another key and certificate for the device, in the files that it has."""
     pem = (broker.folder / "ca.key").read_bytes()
