@@ -12,7 +12,20 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from central.commands import api, broker, collect, grid, keys, load, log, meter, run, status, users
+from central.commands import (
+    api,
+    broker,
+    collect,
+    enrol,
+    grid,
+    keys,
+    load,
+    log,
+    meter,
+    run,
+    status,
+    users,
+)
 from central.commands.failed import CommandFailed
 from central.config import ConfigError
 
@@ -43,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failed, 2 wrong command line or configuration.",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (keys, broker, grid, users, collect, load, api, run, status, meter, log):
+    for module in (keys, enrol, broker, grid, users, collect, load, api, run, status, meter, log):
         module.add(commands)
     return top
 

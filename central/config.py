@@ -50,6 +50,20 @@ class MetricsPlaces:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolPlace:
+    """Where the enrolment server listens, and what it tells devices."""
+
+    host: str
+    port: int
+    names: tuple[str, ...]
+    """Names and addresses under which devices reach it; tokens carry the first."""
+    broker_host: str
+    broker_port: int
+    reload_broker: tuple[str, ...]
+    """A command that lets the broker read the revocation list; empty: somebody does it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One tenant's centre on this machine."""
 
@@ -64,6 +78,8 @@ class Config:
     lake_dir: Path
     api: ApiPlace
     metrics: MetricsPlaces
+    enrol: EnrolPlace | None = None
+    """None: devices get bundles of the centre."""
 
     @property
     def aggregates_file(self) -> Path:
@@ -152,7 +168,28 @@ class _Reader:
                 ),
                 loader_port=self._number("metrics", metrics, "loader_port", 0, 65535, default=0),
             ),
+            enrol=self._enrol(sections["enrol"], broker) if "enrol" in table else None,
         )
+
+    def _enrol(self, table: Mapping[str, Any], broker: Mapping[str, Any]) -> EnrolPlace:
+        names = self._texts("enrol", table, "names")
+        if not names:
+            raise self._wrong("enrol", "names", "at least one name", names, "name this server")
+        port = self._number("broker", broker, "port", 1, 65535, default=8883)
+        return EnrolPlace(
+            host=self._text("enrol", table, "host", default="0.0.0.0"),
+            port=self._number("enrol", table, "port", 1, 65535, default=8884),
+            names=names,
+            broker_host=self._text("enrol", table, "broker_host", default=names[0]),
+            broker_port=self._number("enrol", table, "broker_port", 1, 65535, default=port),
+            reload_broker=self._texts("enrol", table, "reload_broker"),
+        )
+
+    def _texts(self, section: str, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise self._wrong(section, key, "a list of texts", value, f'write {key} = ["…"]')
+        return tuple(value)
 
     def _section(self, table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         section = table.get(name, {})
@@ -252,4 +289,5 @@ _SECTIONS: dict[str, set[str]] = {
     "store": {"journal", "lake", "engine"},
     "api": {"host", "port", "open"},
     "metrics": {"host", "collector_port", "loader_port"},
+    "enrol": {"host", "port", "names", "broker_host", "broker_port", "reload_broker"},
 }

@@ -21,7 +21,7 @@ from central.metrics import MetricSet, MetricsServer
 
 log = logging.getLogger("central")
 
-Part = Literal["collector", "loader", "api"]
+Part = Literal["collector", "loader", "api", "enrol"]
 
 
 class AlreadyRunning(Exception):

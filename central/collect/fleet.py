@@ -25,6 +25,8 @@ _TOLD_SCHEMA = (
     "create table if not exists told(one integer primary key, lsn integer not null) strict"
 )
 
+_RETIRED_SCHEMA = "create table if not exists retired(kid blob primary key) strict"
+
 _ALARM_SCHEMA = (
     "create table if not exists alarm(device text primary key, at_utc_s integer not null, "
     "what text not null) strict"
@@ -102,6 +104,9 @@ class Fleet:
         self._database.execute(_SCHEMA)
         self._database.execute(_TOLD_SCHEMA)
         self._database.execute(_ALARM_SCHEMA)
+        self._database.execute(_RETIRED_SCHEMA)
+        self.retired = {kid for (kid,) in self._database.execute("select kid from retired")}
+        """Sign keys whose successor has signed a batch."""
         self._devices = {seen.device: seen for seen in read_fleet(journal_dir)}
         self._changed: set[str] = set()
 
@@ -137,6 +142,12 @@ class Fleet:
     def tell_upto(self, lsn: int) -> None:
         """Remember `told_upto`."""
         self._database.execute("insert or replace into told values (1, ?)", (lsn,))
+
+    def retire(self, kid: bytes) -> None:
+        """A device uses its new key: the one before counts no more."""
+        if kid not in self.retired:
+            self._database.execute("insert into retired values (?)", (kid,))
+            self.retired.add(kid)
 
     def save(self) -> None:
         """Write the rows that changed since the last call."""

@@ -1,12 +1,12 @@
 """Who may bring what: every check on a batch that needs no stored chain and no epoch key.
 
-Order: size, form, key known and active, topic's shard, topic's device, tenant,
+Order: size, form, key known, active and not replaced, topic's shard, topic's device, tenant,
 algorithm, signature. Nothing of a batch is believed before its signature holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Literal, get_args
 
 from central.collect.journal import Batch, Refusal
@@ -23,6 +23,8 @@ RefusedBecause = Literal[
     "malformed",
     "unknown_device",
     "revoked",
+    "quarantined",
+    "retired",
     "shard",
     "wrong_device",
     "wrong_tenant",
@@ -35,8 +37,15 @@ REASONS: tuple[RefusedBecause, ...] = get_args(RefusedBecause)
 class Gate:
     """Checks batches of one tenant against its enrolled devices."""
 
-    def __init__(self, tenant: str, devices: Mapping[str, EnrolledDevice]) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        devices: Mapping[str, EnrolledDevice],
+        retired: Container[bytes] = frozenset(),
+    ) -> None:
+        """`retired` are keys whose successor has signed a batch: they count no more."""
         self._tenant = tenant
+        self._retired = retired
         self._by_kid = {
             key.kid: key for device in devices.values() for key in device.under_each_key()
         }
@@ -58,6 +67,10 @@ class Gate:
             return refused("unknown_device", f"no device has the key {header.kid.hex()}")
         if not device.active:
             return refused("revoked", f"key {header.kid.hex()} of {device.device} is revoked")
+        if device.quarantined:
+            return refused("quarantined", f"{device.device}: {device.quarantined}")
+        if header.kid in self._retired:
+            return refused("retired", f"key {header.kid.hex()} of {device.device} has a successor")
         try:
             cn = device_of(topic)
         except TopicError as error:

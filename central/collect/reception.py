@@ -155,6 +155,8 @@ class Reception:
                 seen.batches += 1
                 seen.last_batch_utc_s = now_utc_s
                 self._metrics.count(BYTES, len(batch.sealed))
+                if batch.kid in self._replaced:
+                    self._fleet.retire(self._replaced[batch.kid])
             elif outcome in (Outcome.FORK, Outcome.GAP):
                 seen.refused += 1
                 refused.append(Nack(batch.seq, outcome.value))
@@ -279,7 +281,10 @@ class Reception:
             return []
         first = not self._keys_seen
         devices = read_devices(self._place)
-        self._gate = Gate(self._tenant, devices)
+        self._gate = Gate(self._tenant, devices, self._fleet.retired)
+        self._replaced = {
+            device.renewed.kid: device.kid for device in devices.values() if device.renewed
+        }
         self._cn = {name: device.cn for name, device in devices.items()}
         self._device_by_cn = {device.cn: name for name, device in devices.items()}
         known = 0 if first else self._keyset_version

@@ -28,7 +28,8 @@ def add(parsers: Parsers) -> None:
     parser = parsers.add_parser(
         "run",
         help="collector, loader and API together",
-        description="Starts collect, load and api as child processes. When one ends, all are "
+        description="Starts collect, load, api and, where [enrol] is configured, enrol serve as "
+        "child processes. When one ends, all are "
         "stopped and the exit code is 1. Ctrl-C stops them all.",
     )
     add_config(parser)
@@ -36,10 +37,11 @@ def add(parsers: Parsers) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    load_config(options.config)
+    config = load_config(options.config)
+    parts = [[part] for part in PARTS] + ([["enrol", "serve"]] if config.enrol else [])
     commands = {
-        part: [sys.executable, "-m", "central.cli", part, "--config", str(options.config)]
-        for part in PARTS
+        words[0]: [sys.executable, "-m", "central.cli", *words, "--config", str(options.config)]
+        for words in parts
     }
     return run_together(commands)
 

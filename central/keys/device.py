@@ -16,6 +16,7 @@ from central.keys.place import (
     EnrolledDevice,
     KeyPlace,
     KeysError,
+    devices_locked,
     hex_line,
     read_devices,
     read_tenant,
@@ -94,7 +95,9 @@ def issue_device(
     enrolled = EnrolledDevice(
         device, cn, signer.kid, signer.public, ED25519_ALG, True, issued.serial_number
     )
-    write_file(place.devices, write_devices_json(tenant, {**devices, device: enrolled}), PUBLIC)
+    with devices_locked(place):
+        devices = {**read_devices(place), device: enrolled}
+        write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
     return bundle
 
 
@@ -105,10 +108,12 @@ def revoke_device(directory: Path, device: str, *, root: Path | None = None) -> 
     Collector and broker refuse it without the keyset too.
     """
     place = KeyPlace(directory, root)
-    tenant, devices = read_tenant(place), read_devices(place)
-    if device not in devices:
-        raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
-    devices[device] = replace(devices[device], active=False)
-    write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
+    tenant = read_tenant(place)
+    with devices_locked(place):
+        devices = read_devices(place)
+        if device not in devices:
+            raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
+        devices[device] = replace(devices[device], active=False)
+        write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
     revoke_certificates(place, devices[device].serials)
     return settle(place)

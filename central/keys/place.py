@@ -6,6 +6,8 @@
     receipt/KID.key, KID.json          the collector
     collector.key, collector.crt       the collector
     broker/broker.key, broker.crt      the broker, with ca.crt and ca.crl
+    enrol/enrol.key, enrol.crt,        the enrolment server, with authority/ca.key
+      ledger.db
     ca.crt, ca.crl, root.pub,          public
     keyset.cose, devices.json
 
@@ -15,8 +17,11 @@ file is whose says `central.keys.inventory`. Seeds and keys are hex, mode 0600.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,6 +142,18 @@ class KeyPlace:
         return self.directory / "collector.crt"
 
     @property
+    def enrol_key(self) -> Path:
+        return self.directory / "enrol" / "enrol.key"
+
+    @property
+    def enrol_certificate(self) -> Path:
+        return self.directory / "enrol" / "enrol.crt"
+
+    @property
+    def enrol_ledger(self) -> Path:
+        return self.directory / "enrol" / "ledger.db"
+
+    @property
     def epoch_dir(self) -> Path:
         return self.directory / "epoch"
 
@@ -188,6 +205,17 @@ def read_devices(place: KeyPlace) -> dict[str, EnrolledDevice]:
             f"{place.devices}: expected the list that `keys device` writes, found something else "
             f"({error}); restore it from a backup"
         ) from error
+
+
+@contextmanager
+def devices_locked(place: KeyPlace) -> Iterator[None]:
+    """Alone with devices.json, from reading to writing; not to be nested."""
+    folder = os.open(place.directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def write_devices_json(tenant: str, devices: Mapping[str, EnrolledDevice]) -> bytes:

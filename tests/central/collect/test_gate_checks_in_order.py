@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,9 @@ from wire.envelope import BLOCK, NO_PREV, BatchHeader, BatchSigner, DeviceSigner
 from wire.p256 import P256Signer
 from wire.suites import X25519, suite
 
-ACTIVE, REVOKED, STRANGER = (DeviceSigner(bytes([n]) * 32) for n in (1, 2, 3))
+ACTIVE, REVOKED, STRANGER, QUARANTINED, RETIRED = (
+    DeviceSigner(bytes([n]) * 32) for n in (1, 2, 3, 5, 6)
+)
 HARDWARE = P256Signer(b"\4" * 32)
 PUBLIC = suite(X25519).public_of(bytes(range(32)))
 
@@ -28,6 +31,8 @@ DEVICES = {
     "t01": enrolled("t01", ACTIVE),
     "t02": enrolled("t02", REVOKED, active=False),
     "t03": enrolled("t03", HARDWARE),
+    "t04": replace(enrolled("t04", QUARANTINED), quarantined="two have its keys"),
+    "t05": enrolled("t05", RETIRED),
 }
 
 
@@ -57,6 +62,10 @@ def faulty(faults: Collection[str]) -> tuple[str, bytes]:
         signer = STRANGER
     elif "revoked" in faults:
         signer = REVOKED
+    elif "quarantined" in faults:
+        signer = QUARANTINED
+    elif "retired" in faults:
+        signer = RETIRED
     if "algorithm" in faults:
         signer = ClaimsP256(signer)
     message = batch(signer, "other" if "wrong_tenant" in faults else "demo")
@@ -76,7 +85,7 @@ def faulty(faults: Collection[str]) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("at", range(len(REASONS)), ids=REASONS)
 def test_of_many_faults_the_first_of_the_order_is_found(at: int) -> None:
-    gate = Gate("demo", DEVICES)
+    gate = Gate("demo", DEVICES, {RETIRED.kid})
     for faults in (REASONS[at:], REASONS[at : at + 1]):
         checked = gate.check(*faulty(faults))
         assert isinstance(checked, Refusal)
@@ -85,8 +94,8 @@ def test_of_many_faults_the_first_of_the_order_is_found(at: int) -> None:
 
 def test_the_order_is_the_documents() -> None:
     assert REASONS == (
-        "size", "malformed", "unknown_device", "revoked", "shard", "wrong_device", "wrong_tenant",
-        "algorithm", "signature",
+        "size", "malformed", "unknown_device", "revoked", "quarantined", "retired", "shard",
+        "wrong_device", "wrong_tenant", "algorithm", "signature",
     )  # fmt: skip
 
 

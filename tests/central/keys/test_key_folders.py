@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from central.enrol.ledger import EnrolmentLedger
+from central.enrol.server import server_certificate
 from central.keys import backup
 from central.keys.authority import init_authority
 from central.keys.backup import restore
@@ -38,6 +40,8 @@ def names(directory: Path) -> set[str]:
 
 
 def test_every_file_that_is_made_is_in_the_table_and_the_other_way_round(place: KeyPlace) -> None:
+    server_certificate(place, ["localhost"], NOW)
+    EnrolmentLedger(place.enrol_ledger).close()
     found = inventory(place)
     assert {file.path for file in found} == {place.directory / n for n in names(place.directory)}
     assert [file.path for file in found if file.kind is None or file.exposed] == []
