@@ -111,6 +111,11 @@ class EnrolmentLedger:
         row = self._db.execute("select * from issued where request = ?", (request,)).fetchone()
         return None if row is None else Given(*row)
 
+    def all_given(self) -> list[Given]:
+        """Every certificate, oldest first."""
+        rows = self._db.execute("select * from issued order by at_utc_s, rowid")
+        return [Given(*row) for row in rows]
+
     def holders(self, kid: bytes, tls: bytes) -> set[str]:
         """Devices that have had one of these keys."""
         rows = self._db.execute("select device from issued where kid = ? or tls = ?", (kid, tls))

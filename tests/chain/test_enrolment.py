@@ -1,13 +1,13 @@
 """A concentrator's life: a token, its own keys, batches at central, three renewals in two months.
 
 All processes see one date, which is moved on by weeks; lines, broker, collector,
-TLS and certificates are the real ones. The enrolment server is a small one of the
-tests, which enters into the centre's list what it issues.
+enrolment server, TLS and certificates are the real ones.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,25 +20,12 @@ import pytest
 from cryptography import x509
 
 from central.collect.journal import Batch, JournalReader
-from central.durable import PUBLIC, write_file
-from central.keys.authority import read_authority, rotate_epoch
-from central.keys.device import revoke_device
-from central.keys.place import (
-    DeviceKey,
-    EnrolledDevice,
-    KeyPlace,
-    read_devices,
-    read_hex,
-    write_devices_json,
-)
+from central.enrol.ledger import EnrolmentLedger, Given
+from central.keys.authority import rotate_epoch
+from central.keys.place import KeyPlace, read_devices
 from hil.site.ahead import Ahead
 from hil.site.installation import Installation
-from wire import est
-from wire.enrolment import Request
-from wire.envelope import DeviceSigner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
-from est_bench import EstServer, serving
+from hil.site.ports import free_port, is_free
 
 DAY_S = 86_400
 STEP_DAYS = 22
@@ -60,13 +47,16 @@ class Life:
 
     site: Installation
     ahead: Ahead
-    server: EstServer
+    utc_s: float
+    """The date that all see."""
     enrolled: subprocess.CompletedProcess[str] = field(init=False)
     """What `enrol` said."""
     delivered: list[Batch] = field(init=False)
     """What central had before the device was revoked."""
     last: dict[str, object] = field(init=False)
     """The agent's status then."""
+    dropped_s: float = field(init=False)
+    """From the command to the end of the live connection."""
 
     @property
     def config(self) -> Path:
@@ -76,6 +66,22 @@ class Life:
         """A command of the agent, by the date that all see."""
         command = [sys.executable, "-m", "agent.cli", *words, "--config", str(self.config)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def centre(self, *words: str) -> dict[str, object]:
+        """A command of the centre, answered as JSON."""
+        config = str(self.site.layout.central_config)
+        command = [sys.executable, "-m", "central.cli", *words, "--json", "--config", config]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, object] = json.loads(done.stdout)
+        return answer
+
+    def given(self) -> list[Given]:
+        """The certificates that the centre has given, oldest first."""
+        ledger = EnrolmentLedger(KeyPlace(self.site.layout.keys).enrol_ledger)
+        found = ledger.all_given()
+        ledger.close()
+        return found
 
     def batches(self) -> list[Batch]:
         """What the collector has committed of the device, in its order."""
@@ -105,24 +111,9 @@ class Life:
     def move_on(self, days: int) -> None:
         """From now on all see a date that much later."""
         self.ahead.show(days * DAY_S)
-        self.server.clock.utc_s = time.time() + days * DAY_S
-        self.site.set_clock(self.server.clock.utc_s, 1.0)
-        rotate_epoch(self.site.layout.keys, now_utc_s=self.server.clock.utc_s)
-
-
-def register(place: KeyPlace, request: Request, certificate: x509.Certificate) -> None:
-    """The centre accepts the key: the first alone, another beside the one that is in use."""
-    kid, public, alg = request.sign_key.kid, request.sign_key.public, request.sign_key.alg
-    devices = read_devices(place)
-    serial = certificate.serial_number
-    known = devices.get(DEVICE)
-    if known is None:
-        enrolled = EnrolledDevice(DEVICE, NAME, kid, public, alg, True, serial)
-    else:
-        used = known if known.renewed is None else known.with_key(known.renewed)
-        enrolled = replace(used, renewed=DeviceKey(kid, public, alg, serial))
-    table = write_devices_json("demo", {**devices, DEVICE: enrolled})
-    write_file(place.devices, table, PUBLIC)
+        self.utc_s = time.time() + days * DAY_S
+        self.site.set_clock(self.utc_s, 1.0)
+        rotate_epoch(self.site.layout.keys, now_utc_s=self.utc_s)
 
 
 def write_config(site: Installation) -> None:
@@ -153,22 +144,25 @@ def life(make_site, town_choice, tmp_path_factory) -> Iterator[Life]:
         for name, value in ahead.environment().items():
             monkeypatch.setenv(name, value)
         site: Installation = make_site(choice=choice, meter_hosts=1, start_utc_s=now)
-        place = KeyPlace(site.layout.keys)
         write_config(site)
-        with serving(
-            folder,
-            authority=read_authority(place),
-            root=DeviceSigner(read_hex(place.root_seed, 32)),
-            name=NAME,
-            name_in_certificate=NAME,
-            keyset_file=place.keyset,
-            broker=("127.0.0.1", site.broker_port),
-            registered=lambda request, issued: register(place, request, issued),
-        ) as server:
-            life = Life(site, ahead, server)
-            live(life)
-            yield life
-            site.stop()
+        life = Life(site, ahead, now)
+        live(life)
+        yield life
+        site.stop()
+
+
+def start_enrolment(life: Life) -> None:
+    """The centre's server, as its configuration says."""
+    site, port = life.site, free_port()
+    broker = site.processes.pid("broker")
+    with site.layout.central_config.open("a") as config:
+        config.write(
+            f'\n[enrol]\nhost = "127.0.0.1"\nport = {port}\nnames = ["localhost"]\n'
+            f'broker_host = "127.0.0.1"\nreload_broker = ["kill", "-HUP", "{broker}"]\n'
+        )
+    words = ["enrol", "serve", "--config", str(site.layout.central_config)]
+    site.processes.start("enrol", [sys.executable, "-m", "central.cli", *words])
+    life.until(lambda: not is_free(port), "the enrolment server")
 
 
 def live(life: Life) -> None:
@@ -177,7 +171,9 @@ def live(life: Life) -> None:
     site.start_broker()
     site.start_meters()
     site.start_central(("collect",))
-    life.enrolled = life.say("enrol", "--token", str(life.server.token), "--json")
+    start_enrolment(life)
+    token = str(life.centre("enrol", "token", DEVICE)["token"])
+    life.enrolled = life.say("enrol", "--token", token, "--json")
     assert life.enrolled.returncode == 0, life.enrolled.stderr
     site.start_agent(DEVICE)
     life.until(lambda: bool(life.batches()), "the first batch")
@@ -189,21 +185,24 @@ def live(life: Life) -> None:
     life.last = life.status()
     log = site.layout.logs / "broker.log"
     assert REFUSED not in log.read_text()
-    revoke_device(site.layout.keys, DEVICE)
-    site.restart_broker()
+    began_s = time.monotonic()
+    assert life.centre("enrol", "revoke", DEVICE)["dropped"] is True
+    life.until(lambda: life.status()["connected"] is False, "the end of the live connection")
+    life.dropped_s = time.monotonic() - began_s
     life.until(lambda: REFUSED in log.read_text(), "the broker's refusal")
 
 
 def test_the_token_brings_keys_that_the_device_has_made_itself(life: Life) -> None:
     report = json.loads(life.enrolled.stdout)
     assert report["device"] == NAME
-    assert report["kid"] == life.server.kids[0].hex()
-    assert life.server.asked[:3] == [est.CACERTS, est.COMPANION, est.ENROLL]
+    first = life.given()[0]
+    assert report["kid"] == first.kid.hex()
+    assert (first.device, first.leave) == (DEVICE, "token")
 
 
 def test_batches_are_signed_by_one_key_after_the_other_and_none_comes_back(life: Life) -> None:
     kids = [kid for kid, _ in groupby(batch.kid for batch in life.delivered)]
-    assert kids == life.server.kids
+    assert kids == [given.kid for given in life.given()]
     assert len(set(kids)) == 1 + RENEWALS
 
 
@@ -214,24 +213,32 @@ def test_the_chain_of_batches_goes_on_over_every_renewal(life: Life) -> None:
 
 
 def test_each_renewal_was_asked_for_once_under_the_certificate_before(life: Life) -> None:
-    assert life.server.asked.count(est.REENROLL) == RENEWALS
-    assert [len(asked) for asked in life.server.by_certificate.values()] == [1] * RENEWALS
+    given = life.given()
+    serials = [str(x509.load_der_x509_certificate(one.certificate).serial_number) for one in given]
+    assert [one.leave for one in given] == ["token", *serials[:-1]]
+    assert read_devices(KeyPlace(life.site.layout.keys))[DEVICE].quarantined == ""
+
+
+def test_the_collector_has_retired_each_key_that_was_followed(life: Life) -> None:
+    fleet = sqlite3.connect(life.site.layout.central / "journal" / "fleet.db")
+    retired = {kid for (kid,) in fleet.execute("select kid from retired")}
+    fleet.close()
+    assert retired == {one.kid for one in life.given()[:-1]}
 
 
 def test_the_agent_holds_the_last_keys_alone_and_has_no_fault(life: Life) -> None:
     status = life.last
     assert {"renewal", "certificate", "broker", "down"}.isdisjoint(status["faults"])
-    assert status["certificate_ends_utc_s"] > life.server.clock.utc_s + 29 * DAY_S
+    assert status["certificate_ends_utc_s"] > life.utc_s + 29 * DAY_S
     folder = life.site.layout.agent(DEVICE) / "keys"
     assert len(list(folder.iterdir())) == 2, "current, and what it leads to"
     said = life.say("check", "--json")
     keys = [finding for finding in json.loads(said.stdout)["findings"] if finding["what"] == "keys"]
-    assert life.server.kids[-1].hex() in keys[0]["says"]
+    assert life.given()[-1].kid.hex() in keys[0]["says"]
 
 
-def test_a_revoked_device_is_not_let_in_with_the_certificate_of_its_last_renewal(
-    life: Life,
-) -> None:
-    life.until(lambda: life.status()["connected"] is False, "the agent's loss of the broker")
+def test_revoking_ends_the_live_connection_and_it_does_not_come_back(life: Life) -> None:
+    assert life.dropped_s < 10
+    assert life.status()["connected"] is False
     assert life.batches() == life.delivered
     assert "broker" in life.status()["faults"]
