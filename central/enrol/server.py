@@ -10,10 +10,12 @@ import base64
 import binascii
 import logging
 import socket
+import sqlite3
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +27,7 @@ from central.durable import PUBLIC, write_file
 from central.enrol.registrar import Refused, Registrar
 from central.keys.authority import read_authority, read_certificate
 from central.keys.certificates import server_names
-from central.keys.place import KeyPlace, read_hex
+from central.keys.place import KeyPlace, KeysError, read_hex
 from central.metrics import MetricSet
 from wire import est
 
@@ -105,17 +107,24 @@ class EnrolmentServer(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The handshake happens here: a client that hangs in it holds nobody up."""
+        request.settimeout(_REQUEST_S)
         try:
-            request.settimeout(_REQUEST_S)
-            with suppress(OSError):
-                secured = self._context.wrap_socket(request, server_side=True)
-                super().process_request_thread(secured, client_address)
+            secured = self._context.wrap_socket(request, server_side=True)
+        except OSError as error:
+            log.info("%s: no secured connection (%s)", client_address[0], error)
+            self.shutdown_request(request)
+        else:
+            super().process_request_thread(secured, client_address)
         finally:
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error of ours."""
-        log.info("connection from %s ended early", client_address[0])
+        """A client that goes away is no error of ours; all else is."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            log.info("connection from %s ended early (%s)", client_address[0], error)
+        else:
+            log.exception("a request of %s could not be answered", client_address[0])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -144,14 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What wants a token or a certificate."""
         try:
             body = self._body()
-            if self.path == est.ENROLL:
-                name, secret = _basic(self.headers.get("Authorization", ""))
-                certificate = self.server.registrar.enroll(name, secret, body)
-            elif self.path == est.REENROLL:
-                serial, name = self._peer()
-                certificate = self.server.registrar.reenroll(serial, name, body)
-            else:
-                raise Refused(HTTPStatus.NOT_FOUND, f"expected one of {', '.join(_PATHS)}")
+            certificate = self._certificate(body)
         except Refused as refused:
             log.warning("%s from %s: %s", self.path, self.client_address[0], refused)
             self._say(refused.status, str(refused))
@@ -160,6 +162,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """What matters is logged in words of its own."""
+
+    def _certificate(self, body: bytes) -> x509.Certificate:
+        registrar = self.server.registrar
+        if self.path == est.ENROLL:
+            name, secret = _basic(self.headers.get("Authorization", ""))
+            decide = partial(registrar.enroll, name, secret, body)
+        elif self.path == est.REENROLL:
+            serial, name = self._peer()
+            decide = partial(registrar.reenroll, serial, name, body)
+        else:
+            raise Refused(HTTPStatus.NOT_FOUND, f"expected one of {', '.join(_PATHS)}")
+        try:
+            return decide()
+        except (KeysError, sqlite3.Error, OSError) as error:
+            log.error("no certificate could be given: %s", error)
+            why = "the centre cannot answer now; its log says why"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, why) from error
 
     def _companion(self) -> bytes:
         place = self.server.place

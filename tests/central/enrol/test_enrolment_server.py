@@ -120,7 +120,7 @@ def test_what_was_spent_before_a_cut_is_made_good_by_the_same_request(
     token, keys = centre.token(), Keys.make()
     with monkeypatch.context() as patched:
         patched.setattr(Registrar, "_register", lambda *_, **__: (_ for _ in ()).throw(OSError))
-        with pytest.raises(EnrolmentFailed):
+        with pytest.raises(EnrolmentFailed, match="503 "):
             centre.client().enroll(keys.request, token.basic)
     assert read_devices(centre.place) == {}
     certificate = centre.client().enroll(keys.request, token.basic)
@@ -234,11 +234,12 @@ def test_without_a_certificate_or_with_one_of_another_authority_nobody_renews(
 
 def ask(centre: Centre, method: str, path: str, body: bytes = b"", **headers: str) -> int:
     context = ssl.create_default_context(cadata=centre.place.authority_certificate.read_text())
-    connection = http.client.HTTPSConnection(*centre.address.split(":"), context=context, timeout=9)
+    host, port = centre.address.split(":")
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=9)
     connection.request(method, path, body, headers)
-    status = connection.getresponse().status
+    answer = connection.getresponse()
     connection.close()
-    return status
+    return answer.status
 
 
 def test_what_is_no_request_is_refused_with_a_status_and_counted(centre: Centre) -> None:
@@ -249,7 +250,8 @@ def test_what_is_no_request_is_refused_with_a_status_and_counted(centre: Centre)
     assert ask(centre, "POST", est.ENROLL, b"eHg=", Authorization=basic) == 400
     assert ask(centre, "POST", est.ENROLL, b"eHg=") == 401
     assert ask(centre, "POST", est.ENROLL, b"eHg=", Authorization="Basic !!") == 401
-    assert ask(centre, "POST", est.ENROLL, bytes(est.LARGEST_BODY + 1)) == 413
+    too_long = {"Content-Length": str(est.LARGEST_BODY + 1)}
+    assert ask(centre, "POST", est.ENROLL, **too_long) == 413
     assert ask(centre, "POST", est.ENROLL, b"", **{"Content-Length": "many"}) == 411
     assert centre.metrics.value(ANSWERS, status="400") == 2
     assert centre.metrics.value(ANSWERS, status="401") == 2
