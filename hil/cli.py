@@ -13,17 +13,29 @@ _Kinds: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of the bench; returns its exit status."""
+    from hil.demo.options import add_demo_options
+    from hil.powercut.run import add_powercut_options
+
     parser = argparse.ArgumentParser(
         prog="loadscape-hil",
         description="The bench: simulated meters on real serial lines, the demo, benches, soak.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    from hil.demo.options import add_demo_options
-
     add_demo_options(
         commands.add_parser("demo", help="run the whole chain on this machine, with a map")
     )
+    _add_bench_options(commands)
+    _add_soak_options(commands)
+    add_powercut_options(
+        commands.add_parser("powercut", help="cut the power at every write of agent and collector")
+    )
+    meters = commands.add_parser("meters", help="host simulated meters on serial lines")
+    meters.add_argument("--plan", type=Path, required=True, help="what to host (JSON)")
+    return _run(parser.parse_args(arguments))
+
+
+def _add_bench_options(commands: _Kinds) -> None:
+    from hil.bench.run import PARTS
 
     bench = commands.add_parser(
         "bench",
@@ -33,9 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Exit codes: 0 every figure keeps its limit, 1 one does not, 2 there is no such "
         "part.",
     )
-    bench.add_argument("part", nargs="?", help="one of: block, chain, dlms, modbus; none: all")
+    bench.add_argument("part", nargs="?", help=f"one of: {', '.join(PARTS)}; none: all")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
 
+
+def _add_soak_options(commands: _Kinds) -> None:
     soak = commands.add_parser(
         "soak",
         help="run the chain for long, with faults; count the rows",
@@ -65,22 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=1,
         help="which faults come and when (default 1); the same seed, the same faults",
     )
-
     kinds = soak.add_subparsers(dest="kind", metavar="fuzz | receipts")
     _add_fuzz_options(kinds)
     _add_receipts_options(kinds)
-
-    from hil.powercut.run import add_powercut_options
-
-    add_powercut_options(
-        commands.add_parser("powercut", help="cut the power at every write of agent and collector")
-    )
-
-    meters = commands.add_parser("meters", help="host simulated meters on serial lines")
-    meters.add_argument("--plan", type=Path, required=True, help="what to host (JSON)")
-
-    options = parser.parse_args(arguments)
-    return _run(options)
 
 
 def _add_receipts_options(kinds: _Kinds) -> None:

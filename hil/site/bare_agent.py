@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from agent.config import BrokerConfig
 from agent.health import ALARMS, Counters, Faults
 from agent.keyring import Keyring
 from agent.publish import Publisher
+from agent.run import KEPT_KEYSET_FILE
 from agent.store.outline import WriterSettings
 from agent.store.rows import EdgeRows, MeterRows
 from agent.store.writer import Writer
@@ -76,22 +78,10 @@ def bare_agent(
     """Running until the block ends; `state` is what it tells of itself."""
     boot, counters, faults = os.urandom(8), Counters(), Faults()
     data_dir.mkdir(parents=True, exist_ok=True)
-    kept = data_dir / "keyset.cose"
-    keyring = Keyring(tenant, bundle.sign_key, bundle.root_public, kept)
+    keyring = Keyring(tenant, bundle.sign_key, bundle.root_public, data_dir / KEPT_KEYSET_FILE)
     keyring.load(bundle.keyset)
-    settings = WriterSettings(
-        data_dir=data_dir,
-        common_name=common_name(tenant, device),
-        tenant=tenant,
-        lines=("l1",),
-        interval_s=INTERVAL_S,
-        batch_intervals=batch_intervals,
-        recall_days=7,
-        history_days=7,
-        quota_mib=64,
-    )
     writer = Writer(
-        settings,
+        _settings(data_dir, tenant, device, batch_intervals),
         clock=SystemClock(),
         keyring=keyring,
         boot=boot,
@@ -99,20 +89,6 @@ def bare_agent(
         faults=faults,
         changed=lambda: None,
     )
-
-    def birth() -> dict[str, Any]:
-        view = writer.view
-        return {
-            "online": True,
-            "boot": boot.hex(),
-            "stream": view.stream.hex(),
-            "next": view.last_seq + 1,
-            "head": view.head_hash.hex(),
-            "keyset": keyring.version,
-            "outbox": view.waiting,
-            "alarms": [key for key in ALARMS if key in faults.present()],
-        }
-
     publisher = Publisher(
         broker,
         tenant,
@@ -122,7 +98,7 @@ def bare_agent(
         writer=writer,
         counters=counters,
         faults=faults,
-        state=state or birth,
+        state=state or partial(_birth, boot, writer, keyring, faults),
         wake=lambda: None,
     )
     agent = BareAgent(device, broker, writer, publisher, counters, faults, keyring)
@@ -138,3 +114,32 @@ def bare_agent(
         ticker.join()
         publisher.stop()
         writer.finish(10)
+
+
+def _settings(data_dir: Path, tenant: str, device: str, batch_intervals: int) -> WriterSettings:
+    return WriterSettings(
+        data_dir=data_dir,
+        common_name=common_name(tenant, device),
+        tenant=tenant,
+        lines=("l1",),
+        interval_s=INTERVAL_S,
+        batch_intervals=batch_intervals,
+        recall_days=7,
+        history_days=7,
+        quota_mib=64,
+    )
+
+
+def _birth(boot: bytes, writer: Writer, keyring: Keyring, faults: Faults) -> dict[str, Any]:
+    """What central needs of an agent's state to answer it."""
+    view = writer.view
+    return {
+        "online": True,
+        "boot": boot.hex(),
+        "stream": view.stream.hex(),
+        "next": view.last_seq + 1,
+        "head": view.head_hash.hex(),
+        "keyset": keyring.version,
+        "outbox": view.waiting,
+        "alarms": [key for key in ALARMS if key in faults.present()],
+    }
