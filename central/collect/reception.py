@@ -18,7 +18,7 @@ from central.collect.clones import Clones
 from central.collect.fleet import Alarm, DeviceSeen, Fleet
 from central.collect.gate import REASONS, Gate
 from central.collect.journal import ZERO_HASH, Batch, Head, Journal, Outcome, Refusal
-from central.keys.place import KeyPlace, read_devices, read_keyset
+from central.keys.place import EnrolledDevice, KeyPlace, read_devices, read_keyset
 from central.keys.receipts import ReceiptKeys
 from central.metrics import MetricSet
 from central.plain import plain
@@ -155,8 +155,8 @@ class Reception:
                 seen.batches += 1
                 seen.last_batch_utc_s = now_utc_s
                 self._metrics.count(BYTES, len(batch.sealed))
-                if batch.kid in self._replaced:
-                    self._fleet.retire(self._replaced[batch.kid])
+                for kid in self._followed.get(batch.kid, ()):
+                    self._fleet.retire(kid)
             elif outcome in (Outcome.FORK, Outcome.GAP):
                 seen.refused += 1
                 refused.append(Nack(batch.seq, outcome.value))
@@ -282,9 +282,7 @@ class Reception:
         first = not self._keys_seen
         devices = read_devices(self._place)
         self._gate = Gate(self._tenant, devices, self._fleet.retired)
-        self._replaced = {
-            device.renewed.kid: device.kid for device in devices.values() if device.renewed
-        }
+        self._followed = _followed(devices.values())
         self._cn = {name: device.cn for name, device in devices.items()}
         self._device_by_cn = {device.cn: name for name, device in devices.items()}
         known = 0 if first else self._keyset_version
@@ -332,6 +330,15 @@ class Reception:
         if now_s - self._said_s.get(reason, float("-inf")) >= _SAY_REFUSALS_EVERY_S:
             self._said_s[reason] = now_s
             log.warning(form, reason, plain(detail))
+
+
+def _followed(devices: Iterable[EnrolledDevice]) -> dict[bytes, list[bytes]]:
+    """For each key that follows others, those: they count no more once it signs."""
+    found: dict[bytes, list[bytes]] = {}
+    for device in devices:
+        kids = [key.kid for key in device.under_each_key()]
+        found |= {kid: kids[:at] for at, kid in enumerate(kids) if at}
+    return found
 
 
 def _no_number(word: str) -> float:

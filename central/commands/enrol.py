@@ -174,7 +174,7 @@ def _status(config: Config, options: argparse.Namespace) -> int:
     with _registrar(config) as (_, ledger):
         tokens = [_token_fields(row, now) for row in ledger.tokens()]
     devices = read_devices(KeyPlace(config.keys_dir))
-    renewing = sorted(name for name, device in devices.items() if device.renewed is not None)
+    renewing = sorted(name for name, device in devices.items() if device.renewed)
     quarantined = {name: one.quarantined for name, one in devices.items() if one.quarantined}
     fields = {"tokens": tokens, "renewing": renewing, "quarantined": quarantined}
     if options.json:
@@ -210,6 +210,8 @@ def _revoke(config: Config, options: argparse.Namespace) -> int:
 
     enrol, place = _enrol_of(config), KeyPlace(config.keys_dir)
     version = revoke_device(config.keys_dir, options.device)
+    with _registrar(config) as (registrar, _):
+        registrar.revoke_certificates_of(options.device)
     name = read_devices(place)[options.device].cn
     try:
         if enrol.reload_broker:

@@ -45,6 +45,7 @@ def _status(options: argparse.Namespace) -> int:
     try:
         epoch_keys = _epoch_keys(place, now_utc_s)
         keys_due = [*_keyset_behind(fleet, place), *_keys_due(config, place, now_utc_s)]
+        quarantined = _quarantined(place)
     except KeysError as error:
         raise CommandFailed(str(error)) from error
     clones = {seen.device: seen.alarm.what for seen in fleet if seen.alarm}
@@ -55,6 +56,7 @@ def _status(options: argparse.Namespace) -> int:
         "batches": sum(device.batches for device in fleet),
         "refused": sum(device.refused for device in fleet),
         "alarms": clones,
+        "quarantined": quarantined,
         "meter_clocks_off": sum(_clocks_off(device) for device in fleet),
         "unopened": sum(sealed.values()),
         **{f"unopened_{reason}": sealed.get(reason, 0) for reason in REASONS},
@@ -69,7 +71,7 @@ def _status(options: argparse.Namespace) -> int:
         return 0
     for name, value in state.items():
         print(f"{name:20} {_shown(value)}")
-    for alarm in _alarms(clones, broken_logs, sealed, keys_due):
+    for alarm in _alarms(clones, quarantined, broken_logs, sealed, keys_due):
         print(f"ALARM: {alarm}")
     return 0
 
@@ -82,6 +84,7 @@ def _shown(value: object) -> object:
 
 def _alarms(
     clones: Mapping[str, str],
+    quarantined: Mapping[str, str],
     broken_logs: Sequence[str],
     sealed: Mapping[str, int],
     keys_due: Sequence[str],
@@ -90,6 +93,8 @@ def _alarms(
 
     for device, what in clones.items():
         yield f"{device}: {what}; if nobody restored its card, revoke and enrol it anew"
+    for device, why in quarantined.items():
+        yield f"{device} is in quarantine since {why}; see loadscape-central enrol status"
     for device in broken_logs:
         yield f"the log of {device} is not whole; loadscape-central log {device} shows it"
     if sealed.get(UNKNOWN, 0):
@@ -98,6 +103,14 @@ def _alarms(
             "wait sealed; update central, its loader opens them when it starts"
         )
     yield from keys_due
+
+
+def _quarantined(place: KeyPlace) -> dict[str, str]:
+    from central.keys.place import read_devices
+
+    if not place.devices.exists():
+        return {}
+    return {name: one.quarantined for name, one in read_devices(place).items() if one.quarantined}
 
 
 def _lake(config: Config) -> dict[str, object]:

@@ -111,10 +111,19 @@ class EnrolmentLedger:
         row = self._db.execute("select * from issued where request = ?", (request,)).fetchone()
         return None if row is None else Given(*row)
 
+    def followers(self, leave: str) -> set[bytes]:
+        """Requests that were answered by this leave."""
+        rows = self._db.execute("select request from issued where leave = ?", (leave,))
+        return {request for (request,) in rows}
+
     def all_given(self) -> list[Given]:
         """Every certificate, oldest first."""
         rows = self._db.execute("select * from issued order by at_utc_s, rowid")
         return [Given(*row) for row in rows]
+
+    def given_to(self, device: str) -> list[Given]:
+        """A device's certificates, oldest first."""
+        return [given for given in self.all_given() if given.device == device]
 
     def holders(self, kid: bytes, tls: bytes) -> set[str]:
         """Devices that have had one of these keys."""

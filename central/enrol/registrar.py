@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from central.durable import PUBLIC, write_file
 from central.enrol.ledger import EnrolmentLedger, Given, TokenRow, secret_hash
-from central.keys.authority import read_authority, read_certificate
+from central.keys.authority import read_authority, read_certificate, revoke_certificates
 from central.keys.device import DEVICE_CERTIFICATE_DAYS
 from central.keys.place import (
     DeviceKey,
@@ -96,24 +96,14 @@ class Registrar:
         request = _read(body)
         device = self._device_of(name)
         now = int(self._now_utc_s())
-        with devices_locked(self._place), self._ledger.transaction():
-            token = self._ledger.token(device)
-            if token is None or not hmac.compare_digest(token.hash, secret_hash(secret)):
-                raise Refused(HTTPStatus.UNAUTHORIZED, "the token is not known; make a new one")
-            if request.common_name != name:
-                raise Refused(
-                    HTTPStatus.FORBIDDEN,
-                    f"the token is for {name}, the request for {request.common_name}",
-                )
-            if token.spent_by is not None:
-                self._same_again(token, request, now)
-            elif now > token.ends_utc_s:
-                raise Refused(HTTPStatus.UNAUTHORIZED, "the token is over; make a new one")
-            given = self._give(device, request, _TOKEN, now)
-            spent = replace(token, spent_by=request.digest)
-            self._ledger.put_token(replace(spent, spent_utc_s=token.spent_utc_s or now))
-        # The spent token is on the disk; a cut before this is made good by the same request.
-        self._register(given, request, anew=True)
+        with devices_locked(self._place):
+            with self._ledger.transaction():
+                token = self._good_token(device, name, secret, request, now)
+                given = self._give(device, request, _TOKEN, now)
+                spent = replace(token, spent_by=request.digest)
+                self._ledger.put_token(replace(spent, spent_utc_s=token.spent_utc_s or now))
+            # The spent token is on the disk; a cut here is made good by the same request.
+            self._register(given, request, anew=True)
         return x509.load_der_x509_certificate(given.certificate)
 
     def reenroll(self, serial: int, name: str, body: bytes) -> x509.Certificate:
@@ -125,27 +115,18 @@ class Registrar:
                 HTTPStatus.FORBIDDEN, f"{name} asks for a certificate of {request.common_name}"
             )
         now = int(self._now_utc_s())
-        with devices_locked(self._place), self._ledger.transaction():
-            known = read_devices(self._place).get(device)
-            if known is None or serial not in known.serials:
-                raise Refused(HTTPStatus.UNAUTHORIZED, "the certificate is not one in use")
-            if not known.active:
-                raise Refused(HTTPStatus.FORBIDDEN, "the device is revoked")
-            if known.quarantined:
-                raise Refused(HTTPStatus.FORBIDDEN, f"in quarantine: {known.quarantined}")
-            followed = known.renewed is not None and serial == known.certificate_serial
-            repeated = self._ledger.given(request.digest)
-            if followed and repeated is None:
-                cloned = known
-            else:
-                cloned = None
-                given = self._give(device, request, str(serial), now)
-        if cloned is not None:
-            self._quarantine(cloned, now)
-        self._register(given, request, anew=False)
+        with devices_locked(self._place):
+            known = self._believed(device, serial)
+            with self._ledger.transaction():
+                given = None
+                if not self._is_followed(known, serial, request):
+                    given = self._give(device, request, str(serial), now)
+            if given is None:
+                raise self._quarantined(known, now)
+            self._register(given, request, anew=False)
         return x509.load_der_x509_certificate(given.certificate)
 
-    # --- quarantine
+    # --- devices
 
     def release(self, device: str) -> None:
         """Somebody has looked: the device is believed again. Raises KeysError."""
@@ -157,15 +138,20 @@ class Registrar:
             self._write(devices)
         log.info("%s is out of quarantine", device)
 
-    def _quarantine(self, known: EnrolledDevice, now_utc_s: int) -> None:
+    def revoke_certificates_of(self, device: str) -> None:
+        """Put all that the device was ever given on the revocation list; raises KeysError."""
+        with devices_locked(self._place):
+            known = read_devices(self._place).get(device)
+            self._revoke(known, self._ledger.given_to(device))
+
+    def _quarantined(self, known: EnrolledDevice, now_utc_s: int) -> Refused:
         why = (
             f"{datetime.fromtimestamp(now_utc_s, UTC):%Y-%m-%d %H:%M} UTC: a second renewal under "
             "one certificate; two have its keys"
         )
-        with devices_locked(self._place):
-            devices = read_devices(self._place)
-            devices[known.device] = replace(known, quarantined=why)
-            self._write(devices)
+        devices = read_devices(self._place)
+        devices[known.device] = replace(known, quarantined=why)
+        self._write(devices)
         log.error(
             "alarm (clone): %s is in quarantine since %s; look which is the device, then revoke "
             "it and enrol it anew, or loadscape-central enrol release %s",
@@ -173,9 +159,15 @@ class Registrar:
             why,
             known.device,
         )
-        raise Refused(HTTPStatus.FORBIDDEN, "two devices have these keys; both are in quarantine")
+        return Refused(HTTPStatus.FORBIDDEN, "two devices have these keys; both are in quarantine")
 
-    # --- what both have in common
+    def _revoke(self, known: EnrolledDevice | None, certificates: Sequence[Given]) -> None:
+        serials = set(known.serials if known else ())
+        for given in certificates:
+            serials.add(x509.load_der_x509_certificate(given.certificate).serial_number)
+        revoke_certificates(self._place, sorted(serials))
+
+    # --- who may
 
     def _device_of(self, name: str) -> str:
         prefix = f"{self._tenant}-"
@@ -183,10 +175,43 @@ class Registrar:
             raise Refused(HTTPStatus.UNAUTHORIZED, f"{name!r}: no name of this tenant")
         return name.removeprefix(prefix)
 
-    def _same_again(self, token: TokenRow, request: Request, now_utc_s: int) -> None:
+    def _good_token(
+        self, device: str, name: str, secret: bytes, request: Request, now_utc_s: int
+    ) -> TokenRow:
+        token = self._ledger.token(device)
+        if token is None or not hmac.compare_digest(token.hash, secret_hash(secret)):
+            raise Refused(HTTPStatus.UNAUTHORIZED, "the token is not known; make a new one")
+        if request.common_name != name:
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                f"the token is for {name}, the request for {request.common_name}",
+            )
+        if token.spent_by is None:
+            if now_utc_s > token.ends_utc_s:
+                raise Refused(HTTPStatus.UNAUTHORIZED, "the token is over; make a new one")
+            return token
         since_s = now_utc_s - (token.spent_utc_s or 0)
         if token.spent_by != request.digest or since_s > AGAIN_S:
             raise Refused(HTTPStatus.UNAUTHORIZED, "the token is spent; make a new one")
+        return token
+
+    def _believed(self, device: str, serial: int) -> EnrolledDevice:
+        known = read_devices(self._place).get(device)
+        if known is None or serial not in known.serials:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "the certificate is not one in use")
+        if not known.active:
+            raise Refused(HTTPStatus.FORBIDDEN, "the device is revoked")
+        if known.quarantined:
+            raise Refused(HTTPStatus.FORBIDDEN, f"in quarantine: {known.quarantined}")
+        return known
+
+    def _is_followed(self, known: EnrolledDevice, serial: int, request: Request) -> bool:
+        """Whether another request was answered under this certificate, or it is not the newest."""
+        if self._ledger.followers(str(serial)) - {request.digest}:
+            return True
+        return serial != known.serials[-1] and self._ledger.given(request.digest) is None
+
+    # --- giving and writing down
 
     def _give(self, device: str, request: Request, leave: str, now_utc_s: int) -> Given:
         """The certificate that the request was answered with before, or a new one."""
@@ -226,26 +251,28 @@ class Registrar:
             given.request,
             certificate.public_bytes(Encoding.PEM).decode(),
         )
-        with devices_locked(self._place):
-            devices = read_devices(self._place)
-            known = devices.get(given.device)
-            if known is not None and key.kid in {one.kid for one in known.under_each_key()}:
-                return
-            devices[given.device] = _registered(known, given, request, key, anew=anew)
-            self._write(devices)
-        log.info(
-            "%s has a certificate until %s", request.common_name, certificate.not_valid_after_utc
-        )
+        devices = read_devices(self._place)
+        known = devices.get(given.device)
+        if known is not None and key.kid in {one.kid for one in known.under_each_key()}:
+            return
+        if known is not None and anew and (not known.active or known.quarantined):
+            # A new token says that somebody has looked: nothing of before counts any more.
+            others = [one for one in self._ledger.given_to(given.device) if one != given]
+            self._revoke(known, others)
+            known = None
+        devices[given.device] = _registered(known, given, request, key)
+        self._write(devices)
+        ends = certificate.not_valid_after_utc
+        log.info("%s has a certificate until %s", request.common_name, ends)
 
     def _write(self, devices: dict[str, EnrolledDevice]) -> None:
         write_file(self._place.devices, write_devices_json(self._tenant, devices), PUBLIC)
 
 
 def _registered(
-    known: EnrolledDevice | None, given: Given, request: Request, key: DeviceKey, *, anew: bool
+    known: EnrolledDevice | None, given: Given, request: Request, key: DeviceKey
 ) -> EnrolledDevice:
-    if known is None or (anew and (not known.active or known.quarantined)):
-        # A new token for it says that somebody has looked.
+    if known is None:
         return EnrolledDevice(
             given.device,
             request.common_name,
@@ -255,9 +282,10 @@ def _registered(
             True,
             key.certificate_serial,
         )
-    if known.renewed is not None and str(known.renewed.certificate_serial) == given.leave:
-        known = known.with_key(known.renewed)
-    return replace(known, renewed=key)
+    for shown in known.renewed:
+        if str(shown.certificate_serial) == given.leave:
+            known = known.with_key(shown)
+    return replace(known, renewed=(*known.renewed, key))
 
 
 def _read(body: bytes) -> Request:

@@ -115,5 +115,5 @@ def revoke_device(directory: Path, device: str, *, root: Path | None = None) -> 
             raise KeysError(f"{place.devices}: no device {device!r}; see keys list")
         devices[device] = replace(devices[device], active=False)
         write_file(place.devices, write_devices_json(tenant, devices), PUBLIC)
-    revoke_certificates(place, devices[device].serials)
+        revoke_certificates(place, devices[device].serials)
     return settle(place)

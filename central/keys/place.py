@@ -67,31 +67,31 @@ class EnrolledDevice:
     alg: int
     active: bool
     certificate_serial: int
-    renewed: DeviceKey | None = None
-    """The keys that follow, accepted beside these until the device confirms that it has them."""
+    renewed: tuple[DeviceKey, ...] = ()
+    """The keys that follow, oldest first, accepted beside these until the device uses them."""
     quarantined: str = ""
     """Why nothing of the device is believed until somebody has looked; empty: it is not so."""
 
     @property
     def serials(self) -> list[int]:
         """Serial numbers of the certificates that the device may have."""
-        renewed = [] if self.renewed is None else [self.renewed.certificate_serial]
-        return [self.certificate_serial, *renewed]
+        return [self.certificate_serial, *(key.certificate_serial for key in self.renewed)]
 
     def with_key(self, key: DeviceKey) -> EnrolledDevice:
-        """The same device with `key` in the place of its keys, and none to follow."""
+        """The same device with `key` in the place of its keys, and what follows that one."""
+        later = self.renewed[self.renewed.index(key) + 1 :] if key in self.renewed else ()
         return replace(
             self,
             kid=key.kid,
             public=key.public,
             alg=key.alg,
             certificate_serial=key.certificate_serial,
-            renewed=None,
+            renewed=later,
         )
 
     def under_each_key(self) -> list[EnrolledDevice]:
         """The device once for each sign key that is accepted of it."""
-        return [self] if self.renewed is None else [self, self.with_key(self.renewed)]
+        return [self, *(self.with_key(key) for key in self.renewed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def write_devices_json(tenant: str, devices: Mapping[str, EnrolledDevice]) -> by
                 "alg": device.alg,
                 "active": device.active,
                 "certificate_serial": str(device.certificate_serial),
-                **({} if device.renewed is None else {"renewed": _key_fields(device.renewed)}),
+                **({"renewed": [*map(_key_fields, device.renewed)]} if device.renewed else {}),
                 **({"quarantined": device.quarantined} if device.quarantined else {}),
             }
             for name, device in sorted(devices.items())
@@ -253,7 +253,9 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
     alg, active = fields["alg"], fields["active"]
     if not isinstance(alg, int) or not isinstance(active, bool):
         raise ValueError(f"device {name!r} has no whole number alg or no true/false active")
-    renewed = fields.get("renewed")
+    renewed = fields.get("renewed", [])
+    if not isinstance(renewed, list):
+        raise ValueError(f"device {name!r}: renewed is no list of keys")
     return EnrolledDevice(
         device=name,
         cn=str(fields["cn"]),
@@ -262,7 +264,7 @@ def _device(name: str, fields: Mapping[str, object]) -> EnrolledDevice:
         alg=alg,
         active=active,
         certificate_serial=int(str(fields["certificate_serial"])),
-        renewed=None if renewed is None else _device_key(renewed),
+        renewed=tuple(_device_key(key) for key in renewed),
         quarantined=str(fields.get("quarantined", "")),
     )
 

@@ -70,6 +70,8 @@ def test_status_shows_quarantine_and_release_ends_it(
         centre.renewed(first)
     assert say(tmp_path, "status") == 3
     assert "second renewal under one certificate" in capsys.readouterr().out
+    assert cli.main(["status", "--config", str(tmp_path / "central.toml")]) == 0
+    assert "ALARM: t01 is in quarantine since" in capsys.readouterr().out
     assert say(tmp_path, "release", "t01") == 0
     assert read_devices(centre.place)["t01"].quarantined == ""
     assert say(tmp_path, "release", "nobody") == 1

@@ -15,11 +15,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from enrol_bench import DAY_S, Centre, Keys, centre_at, fetch_authority
 
-from agent.enrol.est import EnrolmentFailed, Refused
+from agent.enrol.est import EnrolmentFailed, Est, Refused
 from central.collect.gate import Gate
 from central.enrol.ledger import EnrolmentLedger
 from central.enrol.registrar import AGAIN_S, Registrar
 from central.enrol.server import ANSWERS
+from central.keys.certificates import revoked_serials
 from central.keys.device import issue_device, revoke_device
 from central.keys.place import read_devices
 from wire import est
@@ -64,7 +65,7 @@ def test_a_token_brings_a_certificate_of_30_days_for_the_devices_own_keys(centre
     device = centre.device()
     assert (device.kid, device.public, device.active) == (keys.sign.kid, keys.sign.public, True)
     assert device.certificate_serial == certificate.serial_number
-    assert device.renewed is None
+    assert device.renewed == ()
 
 
 def test_the_same_request_gets_the_same_answer_for_an_hour(centre: Centre) -> None:
@@ -177,6 +178,63 @@ def test_a_second_renewal_under_one_certificate_is_a_clone_and_both_are_in_quara
         centre.renewed(second)
     centre.registrar.release("t01")
     assert centre.renewed(second)[1].serial_number in centre.device().serials
+
+
+def test_a_second_request_after_a_cut_before_the_first_was_registered_is_a_clone(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = centre.enrolled()
+    with monkeypatch.context() as patched:
+        patched.setattr(Registrar, "_register", lambda *_, **__: (_ for _ in ()).throw(OSError))
+        with pytest.raises(EnrolmentFailed):
+            centre.renewed(first)
+    with pytest.raises(Refused, match=r"403 .*quarantine"):
+        centre.renewed(first)
+
+
+def test_of_two_renewals_at_once_under_one_certificate_one_is_a_clone(centre: Centre) -> None:
+    first = centre.enrolled()
+    clients = [centre.client(first) for _ in range(2)]
+    refused = []
+
+    def renew(client: Est) -> None:
+        try:
+            client.reenroll(Keys.make().request)
+        except Refused as error:
+            refused.append(error)
+
+    renewing = [threading.Thread(target=renew, args=(client,)) for client in clients]
+    for thread in renewing:
+        thread.start()
+    for thread in renewing:
+        thread.join()
+    assert len(refused) == 1
+    assert centre.device().quarantined
+
+
+def test_a_new_token_leaves_the_keys_in_use_until_the_newest_is_used(centre: Centre) -> None:
+    first = centre.enrolled()
+    second = centre.renewed(first)
+    third = centre.enrolled()
+    kids = [key.kid for key in centre.device().under_each_key()]
+    assert kids == [keys.sign.kid for keys, _ in (first, second, third)]
+    revoke_device(centre.place.directory, "t01")
+    listed = revoked_serials(centre.place.revocation_list.read_bytes())
+    assert {one.serial_number for _, one in (first, second, third)} <= set(listed)
+
+
+def test_whoever_is_enrolled_anew_after_quarantine_leaves_no_certificate_of_before(
+    centre: Centre,
+) -> None:
+    first = centre.enrolled()
+    second = centre.renewed(first)
+    third = centre.renewed(second)
+    with pytest.raises(Refused):
+        centre.renewed(second)
+    again = centre.enrolled()
+    listed = revoked_serials(centre.place.revocation_list.read_bytes())
+    assert {one.serial_number for _, one in (first, second, third)} <= set(listed)
+    assert again[1].serial_number not in listed
 
 
 def test_a_new_token_ends_the_quarantine(centre: Centre) -> None:

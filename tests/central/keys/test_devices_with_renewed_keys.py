@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> KeyPlace:
     device = read_devices(place)["t01"]
     used = replace(device, kid=OLD.kid, public=OLD.public)
     renewed = DeviceKey(NEW.kid, NEW.public, NEW.alg, 4711)
-    table = write_devices_json("demo", {"t01": replace(used, renewed=renewed)})
+    table = write_devices_json("demo", {"t01": replace(used, renewed=(renewed,))})
     place.devices.write_bytes(table)
     return place
 
