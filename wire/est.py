@@ -41,6 +41,7 @@ FINGERPRINT_BYTES: Final = 16
 _TOKEN: Final = "loadscape1."
 _VERSION: Final = 1
 _LONGEST_TOKEN: Final = 1024
+_LONGEST_HEADER: Final = 512
 _DAMAGED: Final = "the token is damaged; copy it anew, whole"
 
 
@@ -114,6 +115,22 @@ def read_token(text: str) -> Token:
     if lengths != [SECRET_BYTES, FINGERPRINT_BYTES, FINGERPRINT_BYTES]:
         raise EstError(_DAMAGED)
     return Token(name, server, secret, authority, root)
+
+
+def read_basic(header: str) -> tuple[str, bytes]:
+    """Common name and secret of such a header; raises EstError, which shows nothing of it."""
+    try:
+        scheme, _, coded = header.partition(" ")
+        if scheme.lower() != "basic" or len(header) > _LONGEST_HEADER:
+            raise ValueError
+        name, _, digits = base64.b64decode(coded, validate=True).decode("ascii").partition(":")
+        secret = bytes.fromhex(digits)
+        if not name or len(secret) != SECRET_BYTES:
+            raise ValueError
+        return name, secret
+    except ValueError:
+        # Without its cause, which could quote the secret.
+        raise EstError("expected the token: common name and secret in HTTP Basic") from None
 
 
 def fingerprint(data: bytes) -> bytes:

@@ -6,8 +6,6 @@ limits. A client certificate is asked for, not demanded: who enrols has none yet
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import socket
 import sqlite3
@@ -166,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _certificate(self, body: bytes) -> x509.Certificate:
         registrar = self.server.registrar
         if self.path == est.ENROLL:
-            name, secret = _basic(self.headers.get("Authorization", ""))
+            name, secret = self._basic()
             decide = partial(registrar.enroll, name, secret, body)
         elif self.path == est.REENROLL:
             serial, name = self._peer()
@@ -194,6 +192,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _NOT_BOUNDED)
         return self.rfile.read(int(length))
 
+    def _basic(self) -> tuple[str, bytes]:
+        try:
+            return est.read_basic(self.headers.get("Authorization", ""))
+        except est.EstError as error:
+            raise Refused(HTTPStatus.UNAUTHORIZED, str(error)) from None
+
     def _peer(self) -> tuple[int, str]:
         """Serial number and common name of the certificate that was shown."""
         shown = self.connection.getpeercert(binary_form=True)
@@ -219,17 +223,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-
-def _basic(header: str) -> tuple[str, bytes]:
-    """Name and secret of RFC 7617; raises Refused, which shows nothing of it."""
-    try:
-        scheme, _, coded = header.partition(" ")
-        name, _, secret = base64.b64decode(coded, validate=True).decode("ascii").partition(":")
-        if scheme.lower() != "basic" or len(header) > 512:
-            raise ValueError
-        return name, bytes.fromhex(secret)
-    except (ValueError, binascii.Error):
-        raise Refused(
-            HTTPStatus.UNAUTHORIZED, "expected the token: common name and secret in HTTP Basic"
-        ) from None

@@ -31,6 +31,11 @@ def _token(data: bytes) -> object:
     return est.read_token(data.decode("utf-8", "replace"))
 
 
+def _basic(data: bytes) -> object:
+    # As http.server decodes a header.
+    return est.read_basic(data.decode("latin-1"))
+
+
 def _request_seeds() -> Sequence[bytes]:
     signers = DeviceSigner(b"\1" * 32), P256Signer(b"\2" * 32)
     made = (make_request("demo-t01", _TLS_KEY, signer, signer.public) for signer in signers)
@@ -73,11 +78,21 @@ def _long_tokens(size: int) -> Sequence[bytes]:
     return [b"loadscape1." + b"g" * size, b" " * size, cbor.encode([1, "x" * size])]
 
 
+def _basic_seeds() -> Sequence[bytes]:
+    token = Token("demo-t01", "centre.example:8443", bytes(range(16)), b"a" * 16, b"r" * 16)
+    return [token.basic.encode()]
+
+
+def _long_headers(size: int) -> Sequence[bytes]:
+    return [b"Basic " + b"A" * size, b" " * size, b"basic " + b"=" * size]
+
+
 DECODERS: Final = (
     Decoder("est-request", _request, (EstError, RequestError), _request_seeds, _long_bodies),
     Decoder(
         "est-certificates", est.read_certificates, (EstError,), _certificate_seeds, _long_bodies
     ),
     Decoder("est-companion", est.read_companion, (EstError,), _companion_seeds, _long_companions),
+    Decoder("est-basic", _basic, (EstError,), _basic_seeds, _long_headers),
     Decoder("est-token", _token, (EstError,), _token_seeds, _long_tokens),
 )

@@ -95,3 +95,12 @@ def test_certificates_travel_as_base64_of_pkcs7() -> None:
     ):
         with pytest.raises(EstError):
             est.read_certificates(damaged)
+
+
+def test_a_tokens_header_reads_back_as_name_and_secret() -> None:
+    token = Token("demo-t01", "centre.example:8884", bytes(range(16)), b"a" * 16, b"r" * 16)
+    assert est.read_basic(token.basic) == ("demo-t01", bytes(range(16)))
+    for wrong in ("", "Basic", "Bearer eA==", "Basic !", "Basic " + "A" * 600, "Basic eDp6eg=="):
+        with pytest.raises(EstError, match="expected the token") as refused:
+            est.read_basic(wrong)
+        assert refused.value.__cause__ is None
