@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.dlms import axdr
@@ -125,6 +125,7 @@ def test_an_outage_leaves_rows_out_and_marks_those_of_the_intervals_that_it_touc
     drift_ppm=st.sampled_from([0, 5000, -5000]),
     sets=st.lists(st.tuples(st.integers(1, 20_000), st.integers(-1200, 1200)), max_size=3),
 )
+@example(ahead_s=997, drift_ppm=-5000, sets=[])
 def test_rows_are_written_whenever_the_clock_strikes(
     ahead_s: int, drift_ppm: int, sets: list[tuple[int, int]]
 ) -> None:
@@ -134,16 +135,16 @@ def test_rows_are_written_whenever_the_clock_strikes(
     times = {begin + at: ahead for at, ahead in sets}
     for at in sorted(times):
         meter.set_clock(at + times[at], at)
-    # Second by second, as a clock does it, apart from a second at which it is rounded.
-    written, before_s = [], clock.shown_s(begin)
+    # Second by second, as a clock does it, apart from a second at which it is rounded; in whole
+    # microseconds, for twenty thousand rounded sums would miss an edge.
+    written, before_us = [], (begin + ahead_s) * 1_000_000
     for at in range(begin + 1, NOW_UTC_S + 1):
-        shown_s = at + times[at] if at in times else before_s + 1 + drift_ppm / 1e6
-        edge = int(shown_s) - int(shown_s) % PERIOD_S
-        if at in times:
-            written += [edge] if edge == shown_s else []
-        elif before_s < edge:
-            written.append(edge)
-        before_s = shown_s
+        is_set = at in times
+        shown_us = (at + times[at]) * 1_000_000 if is_set else before_us + 1_000_000 + drift_ppm
+        edge_us = shown_us - shown_us % (PERIOD_S * 1_000_000)
+        if edge_us == shown_us if is_set else before_us < edge_us:
+            written.append(edge_us // 1_000_000)
+        before_us = shown_us
     stamps = [row.end_utc_s for row in LoadProfile(meter, NOW_UTC_S).rows()]
     # Before what was looked at the clock has struck as well.
     assert stamps[len(stamps) - len(written) :] == written
