@@ -143,7 +143,7 @@ def test_a_status_that_cannot_be_written_is_a_fault_and_no_reason_to_end(disk: P
     write_status(disk / "data", {"written_utc_s": 1}, faults)
     others = occupy(disk)
     # Not even the room of the old one is given up before the new one stands.
-    write_status(disk / "data", {"written_utc_s": 2, "faults": {"long": "x" * 9000}}, faults)
+    write_status(disk / "data", {"written_utc_s": 2, "faults": {"long": "x" * 900_000}}, faults)
     assert "status" in faults.present()
     assert read_status(disk / "data") == {"written_utc_s": 1}
     others.unlink()
