@@ -100,7 +100,7 @@ class Costs:
 
 def _measured(folder: Path, batch_intervals: int) -> Costs:
     _, channels = load_customers()
-    state = _state()
+    state = agent_state()
     with _centre(folder) as (bundle, broker_port):
         link = MeteredLink(link_port := free_port(), broker_port)
         files = (bundle.authority_certificate, bundle.tls_certificate, bundle.tls_key)
@@ -186,12 +186,12 @@ def _must(done: bool) -> None:
         raise RuntimeError("broker or collector do not answer: the figure is void")
 
 
-def _state() -> dict[str, Any]:
+def agent_state() -> dict[str, Any]:
     """As an agent of four lines publishes it: `agent.run.Agent.state`."""
     line = {
         "name": "modbus-1",
         "open": True,
-        "failing": 0,
+        "failing": [],
         "round_ms": 12_345,
         "busy_share": 0.412,
         "cycle_ms": 60_000,
@@ -220,7 +220,7 @@ def _state() -> dict[str, Any]:
             "read": METERS,
             "untrusted": 0,
             "off": 0,
-            "worst": {"ahead_s": 4.0, "drift_s_per_day": -1.3},
+            "worst": {"meter": "m000123", "ahead_s": 4.0, "drift_s_per_day": -1.3},
         },
         "lines": [line] * 4,
     }
