@@ -23,7 +23,7 @@ from hil.site.installation import Installation
 from hil.site.passing import pass_until, recovered, settle, wait_for
 from wire import cbor, topics
 from wire.block import decode_block
-from wire.envelope import BLOCK, DeviceSigner, open_sealed, read_header
+from wire.envelope import BLOCK, DeviceSigner, chain_hash, open_sealed, read_header
 from wire.receipt import Receipt, sign_receipt, verify_receipt
 from wire.roster import Roster, varint
 
@@ -152,8 +152,16 @@ def test_another_devices_receipt_is_refused(siege: Siege) -> None:
 def test_a_receipt_that_the_broker_signs_itself_deletes_nothing(siege: Siege) -> None:
     siege.middle.meddle(withheld(up=False))
     wait_for(siege.site, lambda: siege.status(ONE)["outbox"] >= 2, PATIENCE_S, "an outbox")
-    receipt = _newest_receipt(siege)
-    forged = sign_receipt(replace(receipt, upto=receipt.upto + 1), DeviceSigner(bytes(32)))
+    # Right in all that the broker can see and compute: only the signature is not the centre's.
+    sealed = next(said.payload for said in reversed(siege.middle.seen) if said.topic == UP[ONE])
+    header = read_header(sealed)
+    covering = replace(
+        _newest_receipt(siege),
+        stream=header.stream,
+        upto=header.seq,
+        hash_at_upto=chain_hash(sealed),
+    )
+    forged = sign_receipt(covering, DeviceSigner(bytes(32)))
     before = siege.status(ONE)
     siege.middle.say(Said(DOWN[ONE], forged))
     siege.until_more(lambda: siege.count(ONE, "receipts_refused_total"), "a refused receipt")
